@@ -1,0 +1,3 @@
+module tasklock.test/pause
+
+go 1.26.0

@@ -1,0 +1,238 @@
+"""The keeper: one thread keeps time for all holds, and no hold's trouble is another's."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+from tasklock import LockClient, LockLostError
+from tasklock.keeper import Keeper
+from tasklock.naming import lease_name
+from tasklock.protocol.effects import Effect, IsDead, Now, Reply, Send, Sleep
+from tasklock.testing import ApiServer, Fault
+from tasklock.transport.clock import clock
+from unit.conftest import eventually, our_threads
+
+Steps = Generator[Effect, Any, Any]
+
+
+class FakeApi:
+    """An API that answers everything with 200 after ``delay`` seconds."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self.delay = delay
+        self.sent = 0
+
+    def send(self, request: Send) -> Reply:
+        self.sent += 1
+        time.sleep(self.delay)
+        return Reply(status=200, body={}, sent=request.timeout)
+
+
+def keeper(delay: float = 0.0) -> Keeper:
+    return Keeper(FakeApi(delay))  # type: ignore[arg-type]
+
+
+def test_it_runs_clocks_sleeps_and_requests_and_gives_the_result() -> None:
+    def steps() -> Steps:
+        now = yield Now()
+        later = yield Sleep(now.clock + 0.05)
+        reply = yield Send(method="GET", timeout=1)
+        return later.clock - now.clock, reply.status
+
+    results: list[Any] = []
+    keeper().keep(steps(), then=results.append)
+    assert eventually(lambda: results)
+    slept, status = results[0]
+    assert 0.05 <= slept < 0.5
+    assert status == 200
+
+
+def test_there_is_no_thread_while_there_is_nothing_to_keep() -> None:
+    def steps() -> Steps:
+        now = yield Now()
+        yield Sleep(now.clock + 0.05)
+        yield Send(method="GET", timeout=1)
+
+    before, done = len(our_threads()), threading.Event()
+    keeper().keep(steps(), then=lambda _: done.set())
+    assert done.wait(5)
+    assert eventually(lambda: len(our_threads()) <= before)
+
+
+def test_an_earlier_sleep_wakes_the_one_who_keeps_time() -> None:
+    woken: list[str] = []
+
+    def sleeping(name: str, seconds: float) -> Steps:
+        yield Sleep(clock() + seconds)
+        woken.append(name)
+
+    kept = keeper()
+    kept.keep(sleeping("late", 1.0))
+    time.sleep(0.05)
+    kept.keep(sleeping("early", 0.1))
+    assert eventually(lambda: woken, within=0.9)
+    assert woken == ["early"]
+
+
+def test_a_thousand_sleepers_need_one_thread() -> None:
+    before, woken = len(our_threads()), []
+    kept, until = keeper(), clock() + 0.5
+
+    def sleeping() -> Steps:
+        yield Sleep(until)
+        woken.append(1)
+
+    for _ in range(1000):
+        kept.keep(sleeping())
+    assert len(our_threads()) - before <= 1
+    assert eventually(lambda: len(woken) == 1000)
+
+
+def test_requests_are_made_at_the_same_time_by_a_bounded_number_of_threads() -> None:
+    kept, done = keeper(0.2), []
+
+    def sending() -> Steps:
+        yield Send(method="PATCH", lease="x", timeout=1)
+        done.append(1)
+
+    before, begun = len(our_threads()), time.monotonic()
+    for _ in range(100):
+        kept.keep(sending())
+    assert len(our_threads()) - before <= 64
+    assert eventually(lambda: len(done) == 100)
+    assert time.monotonic() - begun < 2
+
+
+def broken(kind: str) -> Steps:
+    now = yield Now()
+    yield Sleep(now.clock + 0.01)
+    if kind == "raises":
+        raise ZeroDivisionError
+    if kind == "sends":
+        yield Send(method="GET", timeout=1)
+        raise ZeroDivisionError
+    if kind == "asks":
+        yield IsDead("x")
+
+
+@pytest.mark.parametrize("kind", ["raises", "sends", "asks", "then"])
+def test_one_holds_trouble_ends_nobody_elses_keeping(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    def fails(_result: object) -> None:
+        raise ZeroDivisionError
+
+    kept, beats = keeper(), []
+
+    def living() -> Steps:
+        while True:
+            beats.append(1)
+            yield Send(method="GET", timeout=1)
+            yield Sleep(clock() + 0.02)
+
+    over = threading.Event()
+    kept.keep(living(), over=over.is_set)
+    for _ in range(70):  # more than there are workers
+        kept.keep(broken(kind), then=fails if kind == "then" else lambda _: None)
+    assert eventually(lambda: "in the background" in caplog.text)
+    so_far = len(beats)
+    assert eventually(lambda: len(beats) > so_far + 5)
+    assert kept._renewals.workers + kept._others.workers <= 1
+
+
+def test_where_no_thread_can_be_started_the_next_one_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_self: threading.Thread) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    kept, woken = keeper(), []
+
+    def sleeping() -> Steps:
+        yield Sleep(clock() + 0.01)
+        woken.append(1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError):
+            kept.keep(sleeping())
+    kept.keep(sleeping())
+    assert eventually(lambda: len(woken) == 2)
+
+
+# with real holds
+
+
+def test_a_hung_renewal_of_one_hold_delays_no_others_and_is_told_on_time(
+    api: ApiServer, client: LockClient, name: str
+) -> None:
+    hung, lost = lease_name("tasklock", f"{name} hung"), []
+    holds = [client.lock_task(f"{name} {n}", ttl=1).acquire() for n in range(5)]
+    begun = time.monotonic()
+    victim = client.lock_task(f"{name} hung", ttl=1, on_lost=lambda _: lost.append(time.monotonic())).acquire()
+    api.fault = lambda method, path: Fault(delay_before=3) if method == "PATCH" and hung in path else None
+    assert eventually(lambda: lost, within=2)
+    assert 0.6 < lost[0] - begun < 0.95
+    time.sleep(0.5)
+    for hold in holds:
+        hold.ensure_held()
+        hold.release()
+    api.fault = None
+    with pytest.raises(LockLostError):
+        victim.release()
+
+
+def test_many_holds_stay_renewed_though_every_answer_is_late(api: ApiServer, name: str) -> None:
+    """A small sister of the thousand holds with 200 ms in the benchmarks."""
+    with LockClient(kubeconfig=api.kubeconfig, ttl=6) as client:
+        holds = [client.lock_task(f"{name} {n}").acquire() for n in range(40)]
+        api.latency = 0.2
+        time.sleep(4.5)  # without a renewal they would be lost after 4 s
+        assert all(hold.lost is None for hold in holds)
+        api.latency = 0.0
+        for hold in holds:
+            hold.release()
+
+
+def test_a_held_lock_costs_one_patch_per_third_of_its_ttl(
+    made: Callable[[], list[str]], client: LockClient, name: str
+) -> None:
+    with client.lock_task(name, ttl=1):
+        time.sleep(1.2)
+        requests = made()
+    assert requests[0] == "POST"
+    assert set(requests[1:]) == {"PATCH"}
+    assert 3 <= len(requests[1:]) <= 4
+
+
+def test_many_short_holds_leak_no_thread_and_are_not_remembered(client: LockClient, name: str) -> None:
+    before = len(our_threads())
+    lock = client.lock_task(name, ttl=86_400)
+    for _ in range(1000):
+        with lock:
+            pass
+    assert len(our_threads()) - before <= 1
+    assert len(client.session.keeper._sleeping) < 200
+    assert not client.session.abandoned
+
+
+def test_the_last_thread_ends_soon_after_the_last_release(client: LockClient, name: str) -> None:
+    kept = client.session.keeper
+    with client.lock_task(name, ttl=86_400):
+        assert kept._timer in our_threads()
+    assert eventually(lambda: kept._timer is None, within=2.5), "it does not wait until the renewal would be due"
+    assert not kept._sleeping
+    with client.lock_task(name, ttl=1) as hold:
+        time.sleep(0.8)
+        hold.ensure_held()
+
+
+def test_what_is_over_is_dropped_and_what_is_held_is_kept(client: LockClient, name: str) -> None:
+    with client.lock_task(name, ttl=3) as held:
+        for number in range(20):
+            client.lock_task(f"{name} {number}", ttl=86_400).acquire().release()
+        assert eventually(lambda: len(client.session.keeper._sleeping) == 2, within=2.5)
+        time.sleep(1)
+        assert held.valid_for > 0.5
