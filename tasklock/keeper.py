@@ -219,3 +219,6 @@ class Keeper:
             return self._api.send(task.send)
         except TaskLockError as error:
             return Reply(status=0, sent=now, received=clock(), maybe_done=False, error=str(error))
+        except Exception:  # noqa: BLE001 - whatever it is, it is no answer; this thread serves others too
+            _log.exception("in the background")
+            return Reply(status=0, sent=now, received=clock(), error="the request failed in a way that nobody foresaw")

@@ -143,6 +143,25 @@ def test_one_holds_trouble_ends_nobody_elses_keeping(kind: str, caplog: pytest.L
     assert kept._renewals.workers + kept._others.workers <= 1
 
 
+def test_a_request_that_fails_in_an_unforeseen_way_is_a_reply_without_an_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Failing(FakeApi):
+        def send(self, request: Send) -> Reply:
+            super().send(request)
+            raise ZeroDivisionError
+
+    def sending() -> Steps:
+        return (yield Send(method="PATCH", lease="x", timeout=1))
+
+    kept, replies = Keeper(Failing()), []  # type: ignore[arg-type]
+    for _ in range(70):  # more than there are workers
+        kept.keep(sending(), then=replies.append)
+    assert eventually(lambda: len(replies) == 70)
+    assert all(reply.ambiguous and reply.transient for reply in replies)
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_where_no_thread_can_be_started_the_next_one_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_thread(_self: threading.Thread) -> None:
         msg = "can't start new thread"
