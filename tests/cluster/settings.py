@@ -113,6 +113,7 @@ def kubelet(folder: Path, network: Network, *, restart_seconds: int) -> str:
         resolvConf=f"{folder}/resolv.conf",
         syncFrequency="10s",
         volumePluginDir=f"{folder}/volume-plugins",
+        volumeStatsAggPeriod="5s",  # or it is minutes until a volume is seen to be too large
     )
 
 

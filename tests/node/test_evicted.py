@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 START: Final = 60.0
 SOON: Final = 6.0
-HOUSEKEEPING: Final = 60.0  # the kubelet looks at the disks now and then
+HOUSEKEEPING: Final = 60.0  # the kubelet looks at the volumes every few seconds, and every ten at what is too large
 
 # Holds its lock, is deaf, and fills more of its scratch space than it asked for.
 HOLD_AND_FILL: Final = """
