@@ -112,7 +112,7 @@ def test_429_with_retry_after_is_waited_for(api: ApiServer, client: LockClient, 
     api.fault = once("POST", FAULTS["429 with Retry-After"])
     begun = time.monotonic()
     with client.lock_task(name):
-        assert 1 <= time.monotonic() - begun < 2
+        assert 1 <= time.monotonic() - begun < 8
     assert methods(api) == ["POST", "POST", "DELETE"]
 
 

@@ -51,7 +51,7 @@ def test_a_request_ends_with_its_timeout(start: bytes, tmp_path: Path) -> None:
         reply = api.send(Send(method="GET", timeout=0.3))
         assert reply.status == 0
         assert "in time" in reply.error
-        assert 0.25 < time.monotonic() - begun < 1.5
+        assert 0.25 < time.monotonic() - begun < 5
         api.close()
 
 
@@ -63,7 +63,7 @@ def test_so_does_the_opening_of_a_watch(start: bytes, tmp_path: Path) -> None:
         begun = time.monotonic()
         reply, stream = api.open_watch(Watch(lease="x", version="1", seconds=60, timeout=0.3))
         assert (reply.status, stream) == (0, None)
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < 5
         api.close()
 
 
@@ -78,7 +78,7 @@ def test_so_does_a_request_on_an_event_loop(start: bytes, tmp_path: Path) -> Non
         return time.monotonic() - begun
 
     with Server(dripping(start)) as server:
-        assert asyncio.run(asked(server.url)) < 1.5
+        assert asyncio.run(asked(server.url)) < 5
 
 
 def test_the_events_of_a_watch_may_be_far_between(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ class Operator:
         """Return what it logged as a warning or worse."""
         return [line for line in self.said().splitlines() if re.search(r" (warning|error|critical)\b|Traceback", line)]
 
-    def end(self, *, within: float = 5.0) -> int:
+    def end(self, *, within: float = 20.0) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(within)
 
@@ -125,7 +125,7 @@ def free_port() -> int:
 def wait_until(
     condition: Callable[[], object],
     *,
-    within: float = 10.0,
+    within: float = 30.0,
     every: float = 0.02,
     what: Callable[[], str] = lambda: "it did not come true",
 ) -> float:

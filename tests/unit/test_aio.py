@@ -192,7 +192,7 @@ def test_a_slow_exec_plugin_does_not_stop_the_loop(tmp_path: Path) -> None:
         "kind": "ExecCredential",
         "status": {"token": "made"},
     }
-    plugin.write_text(f"#!/bin/sh\nsleep 0.6\necho '{json.dumps(credential)}'\n")
+    plugin.write_text(f"#!/bin/sh\nsleep 2\necho '{json.dumps(credential)}'\n")
     plugin.chmod(0o755)
     asked = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin), "interactiveMode": "Never"}
     longest = 0.0
@@ -213,7 +213,7 @@ def test_a_slow_exec_plugin_does_not_stop_the_loop(tmp_path: Path) -> None:
 
     with ApiServer(token="made") as server:
         assert use(kubeconfig(tmp_path, server.url, user={"exec": asked}), steps).status == 200
-    assert longest < 0.4
+    assert longest < 1.5
 
 
 def test_credentials_that_cannot_be_read_are_no_answer(tmp_path: Path) -> None:

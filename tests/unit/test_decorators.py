@@ -262,7 +262,7 @@ def cancelled_after(lock: TaskLock, seconds: float) -> bool:
         begun = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 5
 
     asyncio.run(main())
     return bool(began)
