@@ -124,7 +124,10 @@ class LockClient:
         return sorted(found, key=lambda info: (-(info.age or 0.0), info.namespace, info.lease))
 
     def close(self) -> None:
-        """Look once more for what abandoned attempts may have created, and close idle connections."""
+        """Look once more for what abandoned attempts may have created, and close idle connections.
+
+        A program that ends right after an attempt was cut short (Ctrl-C) should: else that Lease may stay for its ttl.
+        """
         self.session.close()
 
     def __enter__(self) -> Self:

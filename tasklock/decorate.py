@@ -10,11 +10,15 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from tasklock.errors import InvalidLockError, TaskLockError
+from tasklock.naming import shortened
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+    from collections.abc import AsyncIterator, Callable
 
     from tasklock.hold import Hold
     from tasklock.lock import TaskLock
@@ -25,24 +29,46 @@ T = TypeVar("T")
 
 
 def guarded(lock: TaskLock, function: Callable[P, R]) -> Callable[P, R]:
-    """Return ``function`` so that each call holds ``lock`` while its body runs."""
-    if inspect.isasyncgenfunction(function):
-        wrapped: Any = _async_generator(lock, function)
-    elif inspect.iscoroutinefunction(function):
-        wrapped = _coroutine(lock, function)
-    elif inspect.isgeneratorfunction(function):
-        wrapped = _generator(lock, function)
-    else:
-        wrapped = _function(lock, function)
-    return cast("Callable[P, R]", functools.wraps(function)(wrapped))
+    """Return ``function`` so that each call holds ``lock`` while its body runs.
+
+    Raises InvalidLockError for what is no function; a call that returns a body which is yet to run, TaskLockError.
+    """
+    given: Any = function
+    if isinstance(given, (staticmethod, classmethod)):
+        return cast("Callable[P, R]", type(given)(guarded(lock, given.__func__)))
+    if not callable(given):
+        msg = f"a lock decorates a function, which {shortened(given)} is not: write it next to the def"
+        raise InvalidLockError(msg)
+    kinds: Any = (
+        (inspect.isasyncgenfunction, _async_generator),
+        (inspect.iscoroutinefunction, _coroutine),
+        (inspect.isgeneratorfunction, _generator),
+    )
+    bodies = (given, type(given).__call__)  # of an object, what a call of it runs
+    wrap = next((wrap for is_one, wrap in kinds if any(map(is_one, bodies))), _function)
+    return cast("Callable[P, R]", functools.wraps(function)(wrap(lock, given)))
 
 
 def _function(lock: TaskLock, function: Callable[..., R]) -> Callable[..., R]:
     def call(*args: object, **kwargs: object) -> R:
-        with lock.acquire(lock.timeout):
-            return function(*args, **kwargs)
+        with lock:
+            result = function(*args, **kwargs)
+            if isinstance(result, (Coroutine, Generator, AsyncGenerator)):
+                raise _unguarded(lock, function, result)
+            return result
 
     return call
+
+
+def _unguarded(lock: TaskLock, function: Callable[..., object], body: object) -> TaskLockError:
+    """Return the error for a function that gives back a body which would run later, without the lock."""
+    if isinstance(body, (Coroutine, Generator)):
+        body.close()
+    what = shortened(getattr(function, "__qualname__", function))
+    return TaskLockError(
+        f"lock {shortened(lock.name)} cannot guard {what}: it returned a {type(body).__name__}, whose body would run "
+        f"after the lock is released: decorate the function that has the body, or take the lock inside it"
+    )
 
 
 def _generator(lock: TaskLock, function: Callable[..., Any]) -> Callable[..., Generator[Any, Any, Any]]:

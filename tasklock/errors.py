@@ -71,7 +71,7 @@ class LockLostError(TaskLockError):
     Attributes:
         name: the lock's name as the caller wrote it.
         reason: ``deleted`` (the Lease is gone), ``replaced`` (another Lease stands in its place), ``expired``
-            (no renewal was answered for two thirds of the ttl) or ``overwritten`` (somebody changed its spec).
+            (no renewal succeeded for two thirds of the ttl) or ``overwritten`` (somebody changed its spec).
 
     """
 

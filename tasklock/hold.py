@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tasklock.lock import TaskLock
+    from tasklock.protocol.effects import Reply, Verb
     from tasklock.session import Session
 
 _log = logging.getLogger("tasklock")
@@ -26,7 +27,7 @@ _log = logging.getLogger("tasklock")
 _LOST: dict[LossReason, str] = {
     "deleted": "its Lease was deleted",
     "replaced": "its Lease was deleted, and another stands in its place",
-    "expired": "no renewal was answered for two thirds of its ttl",
+    "expired": "no renewal succeeded for two thirds of its ttl",
     "overwritten": "somebody changed the spec of its Lease",
 }
 
@@ -55,9 +56,11 @@ class Hold:
         self._ending = threading.Lock()  # taken once: by whoever releases
         self._reporting = threading.Lock()  # taken once: by whoever reports the loss
         keeper = session.keeper
-        keeper.keep(renewing(grant, chance), then=self._report, over=lambda: grant.over)
+        self._refused: set[Verb] = set()
+        keeper.keep(renewing(grant, chance, refused=self._note_refusal), then=self._report, over=lambda: grant.over)
         keeper.keep(expiring(grant), then=self._report, over=lambda: grant.over)
-        self._watch = keeper.watch(watching(grant), then=self._report) if session.watch_holds else None
+        watch = watching(grant, refused=self._note_refusal) if session.watch_holds else None
+        self._watch = keeper.watch(watch, then=self._report) if watch is not None else None
 
     @property
     def lost(self) -> Loss | None:
@@ -70,10 +73,17 @@ class Hold:
     @property
     def valid_for(self) -> float:
         """Seconds for which the lock may be relied upon without another renewal; 0 once it is lost."""
-        return 0.0 if self.lost else max(0.0, self._grant.valid_until - clock())
+        usable = not self._grant.over and self._is_ours() and self.lost is None
+        return max(0.0, self._grant.valid_until - clock()) if usable else 0.0
 
     def ensure_held(self) -> None:
-        """Raise LockLostError unless the lock is held. Call it before what must not happen without the lock."""
+        """Raise LockLostError unless the lock is held. Call it before what must not happen without the lock.
+
+        Raises TaskLockError where it was released, and in a forked child: it is its parent's.
+        """
+        if not self._is_ours():
+            msg = f"lock {shortened(self.name)} is held by the parent of this process: acquire it here"
+            raise TaskLockError(msg)
         if (loss := self.lost) is not None:
             raise self._error(loss)
         if self._grant.over:
@@ -86,23 +96,35 @@ class Hold:
         Raises LockLostError where it had been lost, LockForbiddenError without the verb ``delete``. Where the API does
         not answer it is left to expire, and a warning is logged.
         """
-        if self._pid != os.getpid():
+        if not self._is_ours():
             return
-        loss = self._grant.check(clock())
         try:
+            loss = self._grant.check(clock())
             if not self._ending.acquire(blocking=False):
                 return
             self._end(loss)
         except TaskLockError:
             raise
-        except BaseException:  # Ctrl-C in the middle of it: the keeper goes on
-            self._grant.over = True
-            if loss is None or loss.reason == "expired":
-                self._session.keeper.keep(release(self._grant, chance))
+        except BaseException:  # Ctrl-C in the middle of it
+            self.give_up()
             raise
         if (loss := self._grant.loss) is not None:
             self._report(loss)
             raise self._error(loss)
+
+    def give_up(self) -> None:
+        """Have the keeper release it in the background: an exception from outside has cut the release short."""
+        self._ending.acquire(blocking=False)
+        self._grant.over = True
+        self._done(self)
+        if self._watch is not None:
+            self._watch.cancel()
+        loss = self._grant.loss
+        if self._is_ours() and (loss is None or loss.reason == "expired"):
+            self._session.keeper.keep(release(self._grant, chance))
+
+    def _is_ours(self) -> bool:
+        return self._pid == os.getpid()
 
     def _end(self, loss: Loss | None) -> None:
         self._grant.over = True
@@ -144,14 +166,24 @@ class Hold:
             if error is None:
                 raise
             _log.warning("%s (while %s was on its way)", trouble, type(error).__name__)
+        except BaseException:  # between two lines
+            self.give_up()
+            raise
 
     def __repr__(self) -> str:
         state = "released" if self._grant.over else "lost" if self._grant.loss else "held"
         return f"<Hold {shortened(self.name)} {state} token={self.token}>"
 
+    def _note_refusal(self, reply: Reply, verb: Verb) -> None:
+        """Tell, once for each verb, of what will not change by itself. Called by the keeper."""
+        if verb not in self._refused:
+            self._refused.add(verb)
+            what = "renewed (tried until it is lost)" if verb == "patch" else "watched (it is renewed all the same)"
+            _log.warning("a held lock cannot be %s: %s", what, api_error(reply, verb, self.name))
+
     def _report(self, loss: Loss | None) -> None:
         """Tell of a loss, once. Called from any thread."""
-        if loss is None or self._pid != os.getpid() or not self._reporting.acquire(blocking=False):
+        if loss is None or not self._is_ours() or not self._reporting.acquire(blocking=False):
             return
         error = self._error(loss)
         _log.warning("%s%s", error, f" ({error.__cause__})" if error.__cause__ else "")

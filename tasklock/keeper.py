@@ -116,7 +116,7 @@ class Keeper:
         except CancelledError:
             pass
         except TaskLockError as error:
-            _log.warning("cannot watch a held lock (it is renewed all the same): %s", error)
+            _log.warning("a held lock cannot be watched (it is renewed all the same): %s", error)
 
     def _advance(self, task: _Task, outcome: object) -> None:
         """Run a task until it sleeps, sends or ends. Called by the timer, by workers, and by whoever adds it."""

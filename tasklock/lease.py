@@ -189,7 +189,7 @@ class LockInfo:
             note=lease.note,
             since=lease.acquired,
             age=max(0.0, (now - lease.acquired).total_seconds()) if lease.acquired else None,
-            expires_in=lease.ttl - (now - lease.renewed).total_seconds() if lease.renewed else None,
+            expires_in=min(lease.ttl, lease.ttl - (now - lease.renewed).total_seconds()) if lease.renewed else None,
             ttl=lease.ttl,
             token=lease.token if lease.token is not None else lease.first_token,
             stale=lease.looks_stale(now),

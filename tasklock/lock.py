@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from tasklock.decorate import guarded
 from tasklock.errors import TaskLockError
 from tasklock.hold import Hold
-from tasklock.naming import check_text, check_timeout, check_ttl, lease_name, shortened
-from tasklock.transport.clock import clock
+from tasklock.naming import check_callback, check_text, check_timeout, check_ttl, lease_name, shortened
+from tasklock.protocol.release import release
+from tasklock.transport.clock import chance, clock
 from tasklock.transport.driver import Driver
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class TaskLock:
         self.timeout = check_timeout(timeout)
         if note is not None:
             check_text("a note", note)
+        check_callback("on_lost", on_lost)
         self.note = note
         self.takeover = client.takeover if takeover is None else takeover
         self.on_lost = on_lost
@@ -124,22 +126,35 @@ class TaskLock:
         return [hold for _, hold in self._holds.copy()]
 
     def __enter__(self) -> Hold:
-        hold = self.acquire(self.timeout)
-        self._entered.append((caller(), hold))
+        before = self._own()
+        try:
+            hold = self.acquire(self.timeout)
+            self._entered.append((caller(), hold))
+        except TaskLockError:
+            raise
+        except BaseException:  # a signal handler's, between two lines: nobody would leave what was entered
+            if (own := self._own()) is not None and own is not before:
+                own.give_up()
+            raise
         return hold
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        me, entered = caller(), self._entered.copy()
-        entry = next((one for one in reversed(entered) if one[0] is me), None)
-        if entry is None and len(entered) == 1:  # entered in one thread, left in another
-            entry = entered[0]
-        if entry is not None:
-            try:
+        entry = None
+        try:
+            if (entry := self._entry()) is not None:
                 entry[1].__exit__(kind, error, trace)
-            finally:
-                self._entered.remove(entry)
+        except TaskLockError:
+            raise
+        except BaseException:
+            if (entry := entry or self._entry()) is not None:
+                entry[1].give_up()
+            raise
+        finally:
+            if entry is not None:
+                with suppress(ValueError):
+                    self._entered.remove(entry)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function, generator, coroutine or asynchronous generator: each call is a grant of its own."""
@@ -153,11 +168,28 @@ class TaskLock:
         try:
             hold = Hold(grant, self, self.session, done=self._forget)
             self._holds.append((owner, hold))
+        except RuntimeError as error:
+            grant.over = True
+            self.session.run(release(grant, chance))
+            msg = (
+                f"lock {shortened(self.name)} was given back at once, for no thread could be started to renew it: "
+                f"{shortened(str(error))}: allow this process more threads"
+            )
+            raise TaskLockError(msg) from None
         except BaseException:  # Ctrl-C between the grant and its keeping
             grant.over = True
             self.session.settle(grant.claim, clock() + grant.ttl)
             raise
         return hold
+
+    def _entry(self) -> tuple[object, Hold] | None:
+        """Return what the calling thread or task entered by ``with``, and now leaves."""
+        me, entered = caller(), self._entered.copy()
+        mine = [one for one in entered if one[0] is me]
+        if mine:
+            return mine[-1]
+        held = entered if len(entered) == 1 else [one for one in entered if one[1].lost is None]
+        return held[0] if len(held) == 1 else None  # entered in one thread, left in another
 
     def _own(self) -> Hold | None:
         """Return the newest hold of the calling thread or task."""

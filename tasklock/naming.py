@@ -21,6 +21,11 @@ MAX_TTL: Final = 86_400
 FOREVER: Final = 1e9  # seconds, thirty years: a timeout that long is none
 DEFAULT_APP: Final = "tasklock"
 
+_UNSEEN: Final = (  # printable, says Unicode, and yet nothing is seen of them
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
+)
+is_unseen: Final = re.compile(f"[{_UNSEEN}]").search
+
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
 _RESERVED = re.compile(r"\.[qs]\.|-[0-9a-f]{16}$")  # queue tickets, semaphore slots, hashed names
@@ -102,6 +107,18 @@ def check_timeout(timeout: object) -> float | None:
         )
         raise InvalidLockError(msg)
     return None if timeout >= FOREVER else float(timeout)
+
+
+def is_visible(char: str) -> bool:
+    """Tell whether ``char`` is seen for what it is where it is shown."""
+    return char.isprintable() and not is_unseen(char)
+
+
+def check_callback(what: str, function: object) -> None:
+    """Raise InvalidLockError unless ``function`` is None or can be called."""
+    if function is not None and not callable(function):
+        msg = f"{what} must be a function, to be called with the Hold, or None, not {shortened(function)}"
+        raise InvalidLockError(msg)
 
 
 def _hashed(text: str, limit: int, empty: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
@@ -84,7 +85,8 @@ class Session:
         """Have the keeper delete what a create of ours that nobody saw answered may still bring, until then."""
         if clock() < until:
             self.abandoned[claim.holder] = claim
-            self.keeper.keep(sweep(claim, until), then=lambda _: self.abandoned.pop(claim.holder, None))
+            with suppress(RuntimeError):  # no thread can be started: what is next kept, or close(), will look
+                self.keeper.keep(sweep(claim, until), then=lambda _: self.abandoned.pop(claim.holder, None))
 
     def close(self) -> None:
         """Look once more, for a few seconds, for what abandoned attempts may have made; close idle connections."""

@@ -4,7 +4,7 @@
 #
 #   tasklock run release --ttl 60 --wait -- ./fenced-patch.sh web 1.2.3
 set -eu
-configmap="$1" version="$2"
+configmap="${1:?usage: fenced-patch.sh CONFIGMAP VERSION}" version="${2:?usage: fenced-patch.sh CONFIGMAP VERSION}"
 fence="\"metadata\":{\"annotations\":{\"tasklock.dev/fence\":\"${TASKLOCK_TOKEN:?run this by tasklock run}\"}}"
 kubectl patch configmap "$configmap" --type=merge --patch "{$fence}" # first: from here on no earlier holder can write
 # ... the work ...

@@ -9,7 +9,7 @@ all with 428, one that is no number with 400. The tokens lie next to the data: a
 
 from __future__ import annotations
 
-import sys
+import argparse
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -65,4 +65,8 @@ def make_app(counter: SqlCounter) -> web.Application:
 
 
 if __name__ == "__main__":
-    web.run_app(make_app(connect(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("database", help="a file for SQLite, or a postgresql:// URL")
+    parser.add_argument("port", type=int)
+    options = parser.parse_args()
+    web.run_app(make_app(connect(options.database)), host="127.0.0.1", port=options.port)

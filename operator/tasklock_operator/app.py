@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
-from tasklock.protocol.effects import ACCEPTED, CONFLICT, NOT_FOUND, OK
+from tasklock.protocol.effects import CONFLICT, NOT_FOUND
 from tasklock.protocol.release import deletion
 from tasklock.transport.aio import AsyncApi
 from tasklock.transport.clock import clock
@@ -119,10 +119,10 @@ class App:
     async def release(self, entry: Entry, user: str) -> Literal["gone", "changed", "failed"]:
         """Free a lock by a person's order, whoever holds it now."""
         reply = await self.api.send(deletion(entry.lease, uid=entry.uid), namespace=entry.namespace)
-        if reply.status in {OK, ACCEPTED} and lingers(reply):
+        if reply.deleted and lingers(reply):
             _log.warning("%s/%s is deleted, but not gone: it has finalizers", entry.namespace, entry.lease)
             return "failed"
-        if reply.status in {OK, ACCEPTED} or (reply.status == NOT_FOUND and reply.reason):
+        if reply.deleted or (reply.status == NOT_FOUND and reply.reason):
             return "gone"
         if reply.status == CONFLICT and reply.reason:
             return "changed"

@@ -10,7 +10,7 @@ import logging
 from random import random
 from typing import TYPE_CHECKING, Final, Protocol
 
-from tasklock.protocol.effects import ACCEPTED, CONFLICT, NOT_FOUND, OK
+from tasklock.protocol.effects import CONFLICT, NOT_FOUND
 from tasklock.protocol.release import deletion
 from tasklock.transport.clock import clock
 from tasklock_operator.trouble import Troubles
@@ -159,7 +159,7 @@ class Reaper:
         entry = reap.entry
         request = deletion(entry.lease, uid=entry.uid, version=entry.version, timeout=ANSWER_SECONDS)
         reply = await self._api.send(request, namespace=entry.namespace)
-        if reply.status in {OK, ACCEPTED} and not lingers(reply):
+        if reply.deleted and not lingers(reply):
             self._done(reap, reply.received)
             return "gone"
         if reply.status == NOT_FOUND and reply.reason:
@@ -177,7 +177,7 @@ class Reaper:
     async def _failed(self, reap: Reap, reply: Reply) -> Outcome:
         entry = reap.entry
         self._metrics.api_error("delete", reply.status)
-        if reply.status in {OK, ACCEPTED}:
+        if reply.deleted:
             if entry.uid not in self._lingering and len(self._lingering) < MAX_LINGERING:
                 self._lingering.add(entry.uid)
                 _log.warning(

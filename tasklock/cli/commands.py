@@ -15,7 +15,7 @@ import click
 from tasklock import __version__
 from tasklock.cli.exits import SIGNAL, SOFTWARE, UNAVAILABLE, code_of
 from tasklock.cli.options import Settings, common
-from tasklock.cli.text import shown
+from tasklock.cli.text import say, shown
 from tasklock.errors import TaskLockError
 
 if TYPE_CHECKING:
@@ -59,16 +59,16 @@ class Root(click.Group):
             code = result if isinstance(result, int) else 0
         except click.UsageError as error:
             usage = error.ctx.command_path if error.ctx else "tasklock"
-            click.echo(f"{usage}: {_sentence(error)} (see '{usage} --help')", err=True)
+            say(f"{_sentence(error)} (see '{usage} --help')", of=usage)
             code = error.exit_code
         except click.ClickException as error:
-            click.echo(f"tasklock: {_sentence(error)}", err=True)
+            say(_sentence(error))
             code = error.exit_code
         except click.Abort as abort:
             interrupted = isinstance(abort.__cause__, KeyboardInterrupt)
             code = SIGNAL + signal.SIGINT if interrupted else 1
         except TaskLockError as error:
-            click.echo(f"tasklock: {shown(error)}", err=True)
+            say(shown(error))
             code = code_of(error)
         except OSError as error:
             code = 1 if error.errno == errno.EPIPE else _unexpected(error)
@@ -78,7 +78,7 @@ class Root(click.Group):
             if error.name not in {"rich", "aiohttp"}:
                 code = _unexpected(error)
             else:
-                click.echo(f"tasklock: this command needs {error.name}: pip install 'tasklock[cli,testing]'", err=True)
+                say(f"this command needs {error.name}: pip install 'tasklock[cli,testing]'")
                 code = UNAVAILABLE
         except Exception as error:  # noqa: BLE001 - 1 means "not locked", so Python's own exit code will not do
             code = _unexpected(error)
@@ -93,7 +93,7 @@ def _sentence(error: click.ClickException) -> str:
 def _unexpected(error: Exception) -> int:
     if logging.getLogger("tasklock").isEnabledFor(logging.INFO):
         traceback.print_exc()
-    click.echo(f"tasklock: an error of its own: {type(error).__name__}: {shown(error)} (-v shows where)", err=True)
+    say(f"an error of its own: {type(error).__name__}: {shown(error)} (-v shows where)")
     return SOFTWARE
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tasklock.cli.options import Settings, common
-from tasklock.cli.text import shown
+from tasklock.cli.text import say, shown
 
 if TYPE_CHECKING:
     from tasklock.lease import LockInfo
@@ -48,7 +48,7 @@ def ls(settings: Settings, *, all_namespaces: bool, output: str) -> None:
     else:
         where = "any namespace" if all_namespaces else f"namespace {shown(client.namespace)}"
         of = f" of app {shown(settings.app)}" if settings.app is not None else ""
-        click.echo(f"tasklock: no locks{of} are held in {where}", err=True)
+        say(f"no locks{of} are held in {where}")
 
 
 def as_json(lock: LockInfo) -> dict[str, object]:

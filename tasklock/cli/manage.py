@@ -7,7 +7,7 @@ import sys
 import click
 
 from tasklock.cli.options import Settings, common
-from tasklock.cli.text import shown
+from tasklock.cli.text import say, shown
 
 
 @click.command("is-locked")
@@ -61,7 +61,7 @@ def release(ctx: click.Context, *, names: tuple[str, ...]) -> None:
             held += 1
             click.echo(f"released {shown(lock.name)}")
         else:
-            click.echo(f"tasklock: {shown(lock.name)} was not held in app {client.app} (--app)", err=True)
+            say(f"{shown(lock.name)} was not held in app {client.app} (--app)")
     ctx.exit(0 if held else 1)
 
 
@@ -102,12 +102,12 @@ def flush(ctx: click.Context, *, stale: bool, yes: bool) -> None:
     for name in sorted(freed):
         click.echo(shown(name))
     if not freed:
-        click.echo(f"tasklock: no {'stale ' if stale else ''}locks of app {client.app} to free (--app)", err=True)
+        say(f"no {'stale ' if stale else ''}locks of app {client.app} to free (--app)")
 
 
 def _flush_stale(settings: Settings) -> set[str]:
     client = settings.client()
     longest = max((lock.ttl for lock in client.locks() if lock.stale), default=None)
     if longest is not None:
-        click.echo(f"tasklock: watching for {1.1 * longest:.0f} s whether anybody renews what looks stale", err=True)
+        say(f"watching for {1.1 * longest:.0f} s whether anybody renews what looks stale")
     return client.flush_stale()

@@ -41,6 +41,17 @@ class Settings:
         )
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds; ``nan`` is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        """Read it."""
+        seconds = super().convert(value, param, ctx)
+        if seconds != seconds:  # noqa: PLR0124 - that is what nan is
+            self.fail("nan is no number of seconds", param, ctx)
+        return seconds
+
+
 def _remember(ctx: click.Context, option: click.Parameter, value: object) -> None:
     settings = ctx.ensure_object(Settings)
     if option.name == "verbose":

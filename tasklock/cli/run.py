@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tasklock.cli.options import Settings, common
+from tasklock.cli.options import Seconds, Settings, common
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +18,14 @@ class RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split our own arguments from the command's."""
-        ours, mark, theirs = (args, "", []) if "--" not in args else _split(args)
-        rest = super().parse_args(ctx, ours)
-        if not ctx.resilient_parsing and not (mark and theirs):
-            msg = "put -- and the command to run after the lock's name"
-            raise click.UsageError(msg, ctx)
+        ours, theirs = _split(args)
+        missing = click.UsageError("put -- and the command to run after the lock's name", ctx)
+        try:
+            rest = super().parse_args(ctx, ours)
+        except click.UsageError as error:
+            raise (missing if theirs is None else error) from None
+        if not ctx.resilient_parsing and not theirs:
+            raise missing
         ctx.meta["tasklock.command"] = theirs
         return rest
 
@@ -31,9 +34,10 @@ class RunCommand(click.Command):
         return ["NAME", "[OPTIONS]", "--", "COMMAND", "[ARG]..."]
 
 
-def _split(args: list[str]) -> tuple[list[str], str, list[str]]:
-    at = args.index("--")
-    return args[:at], "--", args[at + 1 :]
+def _split(args: list[str]) -> tuple[list[str], list[str] | None]:
+    """Return what is ours, and the command; that is None without a ``--``. A first one is there for a name like -x."""
+    marks = [at for at, arg in enumerate(args) if at and arg == "--"]
+    return (args[: marks[0]], args[marks[0] + 1 :]) if marks else (args, None)
 
 
 @click.command("run", cls=RunCommand)
@@ -45,7 +49,7 @@ def _split(args: list[str]) -> tuple[list[str], str, list[str]]:
 @click.option("--wait", is_flag=True, help="Wait for the lock as long as it takes.")
 @click.option(
     "--grace",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=10.0,
     show_default=True,
     metavar="S",
@@ -69,8 +73,9 @@ def run(  # noqa: PLR0913 - one parameter an option
 
     The command runs in a process group of its own, which gets the signals that tasklock gets. If the lock is lost while
     it runs, the whole group is ended: SIGTERM, then SIGKILL. The lock is released however the command ends. If tasklock
-    itself is killed with -9, so is the command (on Linux, and not what the command has started in turn: exec the last
-    program of a script), and the lock frees itself: waiters have it after 1.1 times its ttl.
+    itself is killed with -9, so is the command (on Linux; not what the command has started in turn: exec the last
+    program of a script; nor set-user-ID programs as sudo), and the lock frees itself: waiters have it after 1.1 times
+    its ttl.
 
     Without --wait or --timeout it tries once, but a lock that looks abandoned is watched for a little more than its
     ttl, and taken over if nobody renews it.

@@ -7,13 +7,11 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from tasklock.cli.child import Child
 from tasklock.cli.exits import LOST, SIGNAL, code_of
 from tasklock.cli.signals import FORWARDED, NEWS, Signals
 from tasklock.cli.terminal import Terminal
-from tasklock.cli.text import duration, shown
+from tasklock.cli.text import duration, say, shown
 from tasklock.errors import LockApiError, LockLostError, TaskLockedException, TaskLockError
 from tasklock.protocol.release import STALE_AFTER
 from tasklock.transport.driver import CancelledError
@@ -84,15 +82,17 @@ class Supervisor:
         return hold
 
     def _attempt(self) -> Hold:
-        patience, began = self._lock.timeout, time.monotonic()
+        patience = self._lock.timeout
         try:
+            _ = self._client.namespace  # reads the configuration, for which nobody means to wait
+            began = time.monotonic()
             return self._try(0)
         except TaskLockedException as error:
             if patience != 0:
-                _say(f"{error}: waiting for it")
+                say(f"{error}: waiting for it")
             elif error.stale and error.ttl is not None:
                 patience, began = error.ttl * STALE_AFTER + 1, time.monotonic()
-                _say(f"{error}, but nobody seems to renew it: watching it for {duration(patience)} to be sure")
+                say(f"{error}, but nobody seems to renew it: watching it for {duration(patience)} to be sure")
             else:
                 raise
         except LockApiError:  # a waiter endures what may pass, and is told again what does not
@@ -126,20 +126,25 @@ class Supervisor:
         return LOST if running.ended_by_us else status or code
 
     def _release(self, hold: Hold) -> int:
-        """Release the lock; return 0, or the exit code of what went wrong. A signal ends the wait for an answer."""
+        """Release the lock; return 0, or the code of what went wrong. A second signal ends the wait for an answer."""
         self._interrupted = None
         try:
             self._signals.run_in_thread(hold.release, interrupted=self._stop_releasing)
+        except InterruptedWait as interrupted:
+            say(f"no answer yet to the release of lock {shown(self._lock.name)!r}: it will free itself by expiry")
+            return SIGNAL + interrupted.number
         except LockLostError:  # the library has said so
             return LOST
         except TaskLockError as error:
-            _say(f"the command has ended, but its lock was not released: {error}")
+            say(f"the command has ended, but its lock was not released: {error}")
             return code_of(error)
         return 0
 
     def _stop_releasing(self, number: int) -> None:
-        _say(f"no answer yet to the release of lock {shown(self._lock.name)!r}: it will free itself by expiry")
-        raise InterruptedWait(number)
+        if self._interrupted is not None:
+            raise InterruptedWait(number)
+        self._interrupted = number  # we are ending anyway
+        say(f"releasing lock {shown(self._lock.name)!r}: once more to leave it to its expiry")
 
 
 class _Running:
@@ -208,7 +213,7 @@ class _Running:
         lost = self._hold.lost
         expired = lost is not None and lost.reason == "expired"
         grace = min(self._grace, self._ttl / 3) if expired else self._grace
-        _say(f"ending the command: SIGTERM, and SIGKILL after {grace:g} s")
+        say(f"ending the command: SIGTERM, and SIGKILL after {grace:g} s")
         self._child.signal(signal.SIGTERM)
         self._child.resume()
         self._wait_for_end(time.monotonic() + grace)
@@ -223,7 +228,3 @@ class _Running:
                 if number in FORWARDED:
                     self._child.signal(number)
             self._child.reap()
-
-
-def _say(sentence: str) -> None:
-    click.echo(f"tasklock: {sentence}", err=True)

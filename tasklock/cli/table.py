@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 80  # characters of a stranger's text in one cell
 WIDE_LIMIT: Final = 250
-_PIPE: Final = 10_000  # columns where nobody looks: one line a lock
+_WIDEST: Final = 10_000  # columns: one line a lock, however long
 
 
 def table_of(locks: Iterable[LockInfo], *, wide: bool = False, namespaces: bool = False) -> Table:
@@ -59,8 +58,7 @@ def _cells(lock: LockInfo, *, limit: int) -> dict[str, Text]:
 
 
 def console(table: Table | None = None) -> Console:
-    """Return what prints to stdout: as wide as the terminal, or as the table where stdout is none."""
-    if sys.stdout.isatty():
+    """Return what prints to stdout: as wide as the table, whose names are to be copied, or as the terminal without."""
+    if table is None:
         return Console(highlight=False)
-    plain = Console(highlight=False, width=_PIPE)
-    return Console(highlight=False, width=plain.measure(table).maximum if table is not None else _PIPE)
+    return Console(highlight=False, width=Console(width=_WIDEST).measure(table).maximum)

@@ -1,8 +1,13 @@
-"""Text of strangers, harmless in a terminal; times as people read them."""
+"""Text of strangers, harmless in a terminal; times as people read them; what is said on stderr."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
+
+import click
+
+from tasklock.naming import is_visible
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
@@ -17,10 +22,16 @@ def shown(text: object, *, limit: int | None = None) -> str:
     text = str(text)
     cut = limit is not None and len(text) > limit
     line = "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        char if is_visible(char) else char.encode("unicode_escape", "surrogatepass").decode()
         for char in (text[: (limit or 0) - 1] if cut else text)
     )
     return line + "…" if cut else line
+
+
+def say(sentence: str, *, of: str = "tasklock") -> None:
+    """Write a line to stderr. Where nobody reads it, that changes nothing of what is done, nor the exit code."""
+    with suppress(OSError, ValueError):
+        click.echo(f"{of}: {sentence}", err=True)
 
 
 def duration(seconds: float | None) -> str:

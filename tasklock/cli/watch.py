@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tasklock.cli.options import Settings, common
-from tasklock.cli.text import duration, shown
+from tasklock.cli.options import Seconds, Settings, common
+from tasklock.cli.text import duration, say, shown
 from tasklock.errors import LockApiError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Held = dict[tuple[str, str], "LockInfo"]  # by namespace and Lease
 @click.command("watch")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Of all namespaces.")
 @click.option(
-    "--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, metavar="S", help="Between two looks."
+    "--interval", type=Seconds(min=0.1), default=1.0, show_default=True, metavar="S", help="Between two looks."
 )
 @common
 @click.pass_obj
@@ -93,7 +93,7 @@ def _tell(locks: list[LockInfo], look: Callable[[], list[LockInfo]], *, interval
         except LockApiError as error:
             if str(error) != trouble:
                 trouble = str(error)
-                click.echo(f"tasklock: {trouble}", err=True)
+                say(trouble)
 
 
 def changes(before: Held, now: Held) -> list[str]:
@@ -102,7 +102,7 @@ def changes(before: Held, now: Held) -> list[str]:
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
         if new is None and old is not None:
-            lines.append(f"freed   {_name(old)}, held by {shown(old.holder)} for {duration(old.age)}")
+            lines.append(f"freed   {_name(old)}, held by {shown(old.holder)} for at least {duration(old.age)}")
         elif new is not None and (old is None or old.holder != new.holder):
             how, word = ("held  ", "by") if old is None else ("handed", "to")
             lines.append(f"{how}  {_name(new)} {word} {shown(new.holder)}")

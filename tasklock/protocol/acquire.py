@@ -11,9 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from tasklock.lease import Lease
+from tasklock.lease import PROCESS, Lease
 from tasklock.protocol.effects import (
-    ACCEPTED,
     CONFLICT,
     CREATED,
     FORBIDDEN,
@@ -192,10 +191,10 @@ class Acquisition:
         reply: Reply = yield deletion(
             lease.lease, uid=lease.uid, version=lease.version, timeout=self._patience(now.clock)
         )
-        if reply.status in {OK, ACCEPTED, NOT_FOUND}:
+        if reply.deleted or (reply.status == NOT_FOUND and reply.reason):
             return True
         if reply.status == FORBIDDEN:  # the cluster leaves takeover to others
-            self._takeover, self._abandoned = False, ()
+            self._sightings.leave(lease)
         elif reply.status != CONFLICT:
             yield from self._endure(reply, "delete")
         return False
@@ -251,7 +250,7 @@ class Acquisition:
     def _until(self, holder: Lease, state: Standing, heard: float, now: float) -> float:
         """Return the clock at which to stop listening: something is due then that no event will tell."""
         until = heard + holder.ttl / 2  # a renewal was due before: the connection may be dead
-        if self._takeover:
+        if self._takeover and self._sightings.may_end(holder):
             since = self._sightings.unchanged_since(holder, heard)
             until = min(until, since + holder.ttl * STALE_AFTER + 0.001)
         if state == "neighbour":
@@ -357,4 +356,5 @@ class Acquisition:
             return api_error(*self._trouble, self.claim.name)
         if self._mine and self._seen is None:
             return too_late(self.claim.name, timeout=self._timeout or 0.0)
-        return locked(self.claim.name, self._seen, timeout=self._timeout or 0.0, date=self._date)
+        here = self.claim.annotations.get(PROCESS)
+        return locked(self.claim.name, self._seen, timeout=self._timeout or 0.0, date=self._date, here=here)

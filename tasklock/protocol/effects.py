@@ -135,6 +135,11 @@ class Reply:
         return self.status >= SERVER_ERROR or (self.status == 0 and self.maybe_done)
 
     @property
+    def deleted(self) -> bool:
+        """Whether this is the API server's word that a DELETE was done, and not just anybody's 200."""
+        return self.status in {OK, ACCEPTED} and (self.body or {}).get("kind") in {"Status", "Lease"}
+
+    @property
     def transient(self) -> bool:
         """Whether the same request may fare better in a moment."""
         return self.status in {0, REQUEST_TIMEOUT, TOO_MANY_REQUESTS} or self.status >= SERVER_ERROR

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from tasklock.lease import TOKEN, Claim, Json, Lease, microtime
 from tasklock.protocol.effects import (
+    BAD_REQUEST,
+    FORBIDDEN,
     NOT_FOUND,
     OK,
+    UNAUTHORIZED,
     UNPROCESSABLE,
     Event,
     Next,
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tasklock.errors import LossReason
+    from tasklock.protocol.effects import Verb
+
+    Refused = Callable[[Reply, Verb], object]
 
 VALIDITY: Final = 2 / 3  # of the ttl: how long an answered renewal lets the holder go on
 RENEWAL: Final = 1 / 3  # of the ttl: when the next renewal is due
@@ -139,16 +145,22 @@ class Grant:
             self.loss = Loss(reason, at)
 
 
+def lasts(reply: Reply) -> bool:
+    """Tell whether an answer is a refusal that will not change by itself."""
+    return reply.status in {BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, UNPROCESSABLE}
+
+
 def patience(reply: Reply, left: float) -> float:
     """Return the seconds for which the server asks us to wait, or half of what is ``left`` where that is too long."""
     asked = reply.retry_after or 0.0
     return asked if asked < left else max(0.0, left / 2)
 
 
-def renewing(grant: Grant, random: Callable[[], float]) -> Steps[Loss | None]:
+def renewing(grant: Grant, random: Callable[[], float], *, refused: Refused = lambda *_: None) -> Steps[Loss | None]:
     """Renew ``grant`` for as long as it is held; return how it was lost, or None once it was released.
 
     One request per third of the ttl. After a failure again and again, ever later, while any validity is left.
+    ``refused`` is called with each answer that will not change by itself, and the verb.
     """
     pause = 0.0
     while True:
@@ -163,6 +175,8 @@ def renewing(grant: Grant, random: Callable[[], float]) -> Steps[Loss | None]:
         if grant.renewed(reply):
             pause = 0.0
         else:
+            if grant.loss is None and lasts(reply):
+                refused(reply, "patch")
             wait = min(max(2 * pause, grant.ttl / 60), grant.ttl / 12)
             pause = max(wait * (0.5 + random() / 2), patience(reply, grant.valid_until - reply.received))
     return grant.loss if not grant.over else None
@@ -176,14 +190,16 @@ def expiring(grant: Grant) -> Steps[Loss | None]:
     return grant.loss if not grant.over else None
 
 
-def watching(grant: Grant) -> Steps[Loss | None]:
+def watching(grant: Grant, *, refused: Refused = lambda *_: None) -> Steps[Loss | None]:
     """Watch the Lease of ``grant``, to notice within milliseconds that somebody ended or overwrote it.
 
     Only a help: the API's trouble is met by looking again later, and a grant is never kept for what a watch shows.
+    ``refused`` is called with each answer that will not change by itself, and the verb.
     """
     lease = grant.claim.lease
     while not grant.over and grant.loss is None:
         reply: Reply = yield Send(method="GET", query=(("fieldSelector", f"metadata.name={lease}"),), timeout=ATTEMPT)
+        verb: Verb = "list"
         body = reply.body or {}
         items, metadata = body.get("items"), body.get("metadata")
         if reply.status == OK and isinstance(items, list) and isinstance(metadata, dict):
@@ -194,7 +210,7 @@ def watching(grant: Grant) -> Steps[Loss | None]:
             if grant.check(reply.received):
                 break
             version = str(metadata.get("resourceVersion"))
-            reply = yield Watch(lease=lease, version=version, seconds=600.0, timeout=ATTEMPT)
+            verb, reply = "watch", (yield Watch(lease=lease, version=version, seconds=600.0, timeout=ATTEMPT))
             event = Event("ENDED", at=reply.received)
             while reply.status == OK and not grant.over and grant.loss is None:
                 event = yield Next(event.at + grant.ttl)  # our own renewals come by long before
@@ -202,5 +218,7 @@ def watching(grant: Grant) -> Steps[Loss | None]:
                     break
                 grant.saw(None if event.kind == "DELETED" else Lease.parse(event.object), event.at)
         if grant.loss is None:
+            if not grant.over and lasts(reply):
+                refused(reply, verb)
             yield Sleep(reply.received + max(1.0, reply.retry_after or 0.0))
     return grant.loss if not grant.over else None

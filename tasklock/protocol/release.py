@@ -11,7 +11,6 @@ from tasklock.errors import InvalidLockError
 from tasklock.lease import LABEL_APP, LABEL_MANAGED_BY, MANAGED_BY, Json, Lease
 from tasklock.naming import lease_name, shortened
 from tasklock.protocol.effects import (
-    ACCEPTED,
     CONFLICT,
     FORBIDDEN,
     GONE,
@@ -61,7 +60,7 @@ def release(grant: Grant, random: Callable[[], float]) -> Steps[Released]:
         now: Time = yield Now()
         left = grant.valid_until - now.clock
         reply: Reply = yield deletion(grant.claim.lease, uid=grant.uid, timeout=max(1.0, min(ATTEMPT, left)))
-        if reply.status in {OK, ACCEPTED}:
+        if reply.deleted:
             return "released"
         if reply.status in {NOT_FOUND, CONFLICT} and reply.reason:
             if maybe_done:
@@ -147,7 +146,7 @@ def listing(app: str | None, *, everywhere: bool = False) -> Steps[tuple[list[Le
             found, more, restarts = [], "", restarts - 1
             continue
         if reply.status != OK or not isinstance(items, list):
-            raise api_error(reply, "list", None)
+            raise api_error(reply, "list", None, everywhere=everywhere)
         found += [lease for item in items if is_sound(lease := Lease.parse(item))]
         metadata = (reply.body or {}).get("metadata")
         last, more = more, metadata.get("continue") or "" if isinstance(metadata, dict) else ""
@@ -211,7 +210,7 @@ def _delete(lease: Lease, *, version: str | None = None) -> Steps[bool]:
     maybe_done = False
     for attempt in range(4):
         reply: Reply = yield deletion(lease.lease, uid=lease.uid, version=version)
-        if reply.status in {OK, ACCEPTED}:
+        if reply.deleted:
             return True
         if reply.status in {NOT_FOUND, CONFLICT} and reply.reason:
             return maybe_done

@@ -24,6 +24,7 @@ class Sightings:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[str, tuple[str, str, float]] = OrderedDict()
+        self._left: OrderedDict[str, None] = OrderedDict()  # uids of those that the cluster has others end
 
     def unchanged_since(self, lease: Lease, now: float) -> float:
         """Take notice of ``lease`` as it is at ``now``; return the clock at which it was first seen just so."""
@@ -35,6 +36,16 @@ class Sightings:
         if len(self._seen) > self.LIMIT:
             self._seen.popitem(last=False)
         return since
+
+    def leave(self, lease: Lease) -> None:
+        """Take notice that the cluster does not let us end ``lease``: it counts as held from now on."""
+        self._left[lease.uid] = None
+        if len(self._left) > self.LIMIT:
+            self._left.popitem(last=False)
+
+    def may_end(self, lease: Lease) -> bool:
+        """Tell whether the cluster would let us end ``lease``, as far as we know."""
+        return lease.uid not in self._left
 
     def forget(self, lease: str) -> None:
         """Drop what was seen of ``lease``: it is gone, or ours."""
@@ -49,6 +60,8 @@ def standing(lease: Lease, *, sightings: Sightings, abandoned: Container[str], t
     """
     now: Time = yield Now()
     since = sightings.unchanged_since(lease, now.clock)
+    if not sightings.may_end(lease):
+        return "held"
     if lease.holder in abandoned:
         return "ours"
     if not takeover:

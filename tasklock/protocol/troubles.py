@@ -18,8 +18,8 @@ _POLICIES = ("ValidatingAdmissionPolicy", "admission webhook")
 _LIMIT = 400  # characters of the server's words in a sentence of ours
 
 
-def api_error(reply: Reply, verb: Verb, name: str | None) -> LockApiError:
-    """Return the error for a reply to ``verb`` on behalf of lock ``name``, or of all that are to be listed."""
+def api_error(reply: Reply, verb: Verb, name: str | None, *, everywhere: bool = False) -> LockApiError:
+    """Return the error for a reply to ``verb`` on behalf of lock ``name``, or of all to be listed, be it everywhere."""
     lock = f"lock {shortened(name)}" if name is not None else "listing the locks"
     said = shortened(reply.message, limit=_LIMIT)
     if reply.status == 0:
@@ -45,9 +45,14 @@ def api_error(reply: Reply, verb: Verb, name: str | None) -> LockApiError:
             reason=reply.reason or "Forbidden",
         )
     if reply.status == FORBIDDEN:
+        what = (
+            "in the whole cluster: bind a ClusterRole that allows it, or look at one namespace"
+            if everywhere
+            else "here: bind the Role tasklock-client, which allows get, list, watch, create, patch and delete on "
+            "leases.coordination.k8s.io"
+        )
         return LockForbiddenError(
-            f"{lock}: may not {verb} leases here: bind the Role tasklock-client, which allows get, list, watch, "
-            f"create, patch and delete on leases.coordination.k8s.io; the API server said {said}",
+            f"{lock}: may not {verb} leases {what}; the API server said {said}",
             verb=verb,
             reason=reply.reason or "Forbidden",
         )
@@ -80,13 +85,19 @@ def too_late(name: str, *, timeout: float) -> TaskLockedException:
     )
 
 
-def locked(name: str, lease: Lease | None, *, timeout: float, date: datetime | None) -> TaskLockedException:
-    """Return the error that says who holds lock ``name``, in vain waited for ``timeout`` seconds."""
+def locked(
+    name: str, lease: Lease | None, *, timeout: float, date: datetime | None, here: str | None = None
+) -> TaskLockedException:
+    """Return the error that says who holds lock ``name``, in vain waited for ``timeout`` seconds.
+
+    ``here`` is the asking process, as Leases name it.
+    """
     waited = f" after waiting {timeout:.3g} s" if timeout else ""
     by = f" by {describe(lease)}" if lease else ""
+    by += ", in this very process: a lock is not re-entrant" if here and lease and lease.process == here else ""
     kind = LockTimeoutError if timeout else TaskLockedException
     return kind(
-        f"lock {shortened(name)} is held{by}{waited}",
+        f"lock {shortened(name)} is held{waited}{by}",
         name=name,
         holder=lease.holder if lease else None,
         since=lease.acquired if lease else None,

@@ -7,6 +7,7 @@ certificates and token files. What it raises comes out as a LockApiError with on
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -76,13 +77,21 @@ class Connection:
         }
 
 
+_importing = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child would wait for ever for a module that another thread was importing
+    os.register_at_fork(
+        before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release
+    )
+
+
 def preload() -> None:
-    """Import what the first connection needs: slow, and not to be interrupted by an exception from outside.
+    """Import what the first connection needs: slow, and not to be interrupted by an exception from outside, or a fork.
 
     The official client whole before its parts: of those, threads that begin at once see half.
     """
-    for module in ("kubernetes", "kubernetes.client.rest", "kubernetes.config.kube_config"):
-        import_module(module)
+    with _importing:
+        for module in ("kubernetes", "kubernetes.client.rest", "kubernetes.config.kube_config", "yaml", "http.client"):
+            import_module(module)
 
 
 def connect(source: Source) -> Connection:
@@ -121,7 +130,7 @@ def connect(source: Source) -> Connection:
     except LockApiError:
         raise
     except Exception as error:  # noqa: BLE001 - ConfigException, YAML, TLS files, an exec plugin, …: all foreign
-        raise _unusable(error) from None
+        raise _unusable(error, source) from None
     namespace = source.namespace or os.environ.get("TASKLOCK_NAMESPACE") or ambient or "default"
     try:
         check_namespace(namespace)
@@ -266,9 +275,10 @@ def _in_cluster_namespace() -> str | None:
         return None
 
 
-def _unusable(error: Exception) -> LockApiError:
+def _unusable(error: Exception, source: Source = Source()) -> LockApiError:
+    where = f" {shortened(os.fspath(source.kubeconfig), limit=200)}" if source.kubeconfig is not None else ""
+    look = "kubectl config get-contexts" if source.context is not None else "kubectl config view"
     return LockApiError(
-        f"the Kubernetes configuration cannot be used ({said_of(error)}): "
-        f"compare with what `kubectl config view` shows",
+        f"the Kubernetes configuration{where} cannot be used ({said_of(error)}): compare with what `{look}` shows",
         reason="BadConfiguration",
     )

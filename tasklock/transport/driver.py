@@ -88,8 +88,12 @@ class Driver:
 
     def _watch(self, watch: Watch) -> Reply:
         self._close()
-        self._watching = _Stream(self._api, watch)
-        return self._watching.opened(clock() + watch.timeout)
+        now = clock()
+        try:
+            self._watching = _Stream(self._api, watch)
+        except RuntimeError as error:  # too many threads
+            return Reply(status=0, sent=now, received=clock(), error=f"no watch could be begun: {error}")
+        return self._watching.opened(now + watch.timeout)
 
     def _next(self, until: float) -> Event:
         if self._watching is None:

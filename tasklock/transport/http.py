@@ -54,7 +54,7 @@ class Api:
         self._source = source
         self._connection: Connection | None = None
         self._place: tuple[str, str] | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler, or the collector, may close or release while we connect
         self._headers: tuple[float, dict[str, str]] = (-CREDENTIALS_FOR, {})
         survive_fork(self)
 
@@ -63,7 +63,8 @@ class Api:
         connection = self._connection
         if connection is None:
             with self._lock:
-                connection = self._connection = self._connection or self._connect()
+                fresh = self._connection or self._connect()
+                connection = self._connection = self._connection or fresh
         return connection
 
     def send(self, request: Send) -> Reply:
@@ -170,7 +171,7 @@ class Api:
 
     def after_fork(self) -> None:
         """Forget the parent's sockets without touching them."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._connection = None
         self._headers = (-CREDENTIALS_FOR, {})
 

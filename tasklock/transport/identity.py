@@ -127,6 +127,15 @@ def _place(me: int) -> str | None:
         return None
 
 
+if hasattr(os, "register_at_fork"):  # a forked child may have the pid of a process that is dead by then
+
+    def _forget_process() -> None:
+        process_mark.cache_clear()
+        _place.cache_clear()
+
+    os.register_at_fork(after_in_child=_forget_process)
+
+
 def _same_time(pid: int) -> bool:
     """Whether a process counts its start time as we do: in another time namespace it does not."""
     try:

@@ -124,7 +124,7 @@ SLOW: Final = ("no answer in time", "check the network, and that the API server 
 
 def unreachable(detail: str) -> tuple[str, str]:
     """Say that no connection came about, and why."""
-    return shortened(detail), "check that the cluster is up and the address is right"
+    return shortened(detail, limit=200), "check that the cluster is up and the address is right"
 
 
 def broken(error: Exception) -> tuple[str, str]:

@@ -46,7 +46,7 @@ def test_release_is_one_delete_of_our_own_incarnation_whatever_its_version() -> 
 
 
 def test_202_is_released_too() -> None:
-    assert World().expect(delete(Reply(status=202, body={}))).run(release(granted(), one)) == "released"
+    assert World().expect(delete(Reply(status=202, body={"kind": "Lease"}))).run(release(granted(), one)) == "released"
 
 
 def test_nothing_is_renewed_from_its_first_step_on() -> None:

@@ -59,7 +59,8 @@ def demo(ctx: click.Context, *, seconds: int, workers: int, locks: int, record: 
         if own_server:
             settings.kubeconfig, settings.namespace = play.serve(), None
         client = stack.enter_context(settings.client(ttl=TTL))
-        client.locks()  # says at once what is wrong with the cluster, if anything
+        with client.lock_task("rehearsal"):  # says at once what is wrong with the cluster, if anything
+            pass
         where = "an API server of its own" if own_server else f"namespace {client.namespace}"
         if not own_server:
             stack.callback(client.flush_locks)

@@ -41,7 +41,7 @@ class Play:
         self._record = record
         self._console = Console(highlight=False)
         if not self._console.is_terminal:
-            self._console = Console(highlight=False, width=WIDTH, soft_wrap=True)
+            self._console = Console(highlight=False, width=WIDTH)
         self._stage = Stage()
         self._folder = TemporaryDirectory(prefix="tasklock-demo-")
         self._kubelet: Kubelet | None = None  # with an operator
@@ -80,7 +80,7 @@ class Play:
         self._title, self._app = title, told["app"]
         self._story = Story(locks=locks, actors={who: Actor(name=who) for who in workers})
         if not self._console.is_terminal:
-            self._console.print(title)
+            self._console.print(title, soft_wrap=True)
         for who in workers:
             token = str(self._kubelet.run(who)) if self._kubelet else None
             place = {"token": token, "container": CONTAINER}
@@ -111,7 +111,7 @@ class Play:
             if live is not None:
                 self._show(live)
         if self._page is not None:
-            self._console.print(f"status page while this runs: {self._page}", markup=False)
+            self._console.print(f"status page while this runs: {self._page}", markup=False, soft_wrap=True)
 
     def _is_ready(self) -> bool:
         watched = self._kubelet is None or self._page is not None
@@ -158,11 +158,11 @@ class Play:
             return
         news = list(self._story.news)
         for at, sentence in news[self._told :]:
-            self._console.print(f"{at:5.1f} s  {sentence}")
+            self._console.print(f"{at:5.1f} s  {sentence}", soft_wrap=True)
         self._told = len(news)
         if now >= self._next_line:
             self._next_line = now + LINE
-            self._console.print(plain(self._story, now=now))
+            self._console.print(plain(self._story, now=now), soft_wrap=True)
 
     def _frame(self, now: float) -> RenderableType:
         return frame(self._story, now=now, seconds=self._seconds, title=self._title)
@@ -203,8 +203,8 @@ class Play:
             ]
         verdict = summary(seen, broken)
         self._console.print(verdict)
-        for trouble in story.troubles:
-            self._console.print(f"on the way: {trouble}", markup=False)
+        for trouble in dict.fromkeys(story.troubles):
+            self._console.print(f"on the way: {trouble}", markup=False, soft_wrap=True)
         if self._record is not None and self._last_frame is not None:
             for theme, svg in drawings([self._last_frame, verdict], width=WIDTH).items():
                 Path(f"{self._record}-{theme}.svg").write_text(svg, encoding="utf-8")

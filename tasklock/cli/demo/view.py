@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rich.columns import Columns
 from rich.console import Group
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -13,7 +14,7 @@ from rich.text import Text
 from tasklock.cli.demo.verdict import hand_overs, percentile
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import JustifyMethod, RenderableType
 
     from tasklock.cli.demo.story import Story
     from tasklock.cli.demo.verdict import Grant
@@ -46,7 +47,8 @@ def frame(story: Story, *, now: float, seconds: float, title: str) -> Renderable
 def _locks(story: Story, now: float) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=True)
     for column, width in (("lock", 14), ("held by", 11), ("for", 7), ("token", 7), ("grants", 7), ("waiting", None)):
-        table.add_column(column, width=width, no_wrap=True, justify="right" if column in {"for", "grants"} else "left")
+        justify: JustifyMethod = "right" if column in {"for", "grants"} else "left"
+        table.add_column(column, width=width, ratio=None if width else 1, no_wrap=True, justify=justify)
     for lock in story.locks:
         held = story.held(lock)
         count = sum(grant.lock == lock for grant in story.grants)
@@ -62,13 +64,16 @@ def _locks(story: Story, now: float) -> Table:
     return table
 
 
-def _workers(story: Story) -> Text:
+def _workers(story: Story) -> Columns:
     """Return one mark a worker."""
-    line = Text()
-    for actor in story.actors.values():
-        line.append({"holding": "● ", "clinging": "● ", "waiting": "○ ", "killed": "✗ "}.get(actor.state, "· "))
-        line.append_text(_name(story, actor.name)).append("   ")
-    return line
+    marks = {"holding": "●", "clinging": "●", "waiting": "○", "killed": "✗"}
+    return Columns(
+        [
+            Text(f"{marks.get(actor.state, '·')} ").append_text(_name(story, actor.name))
+            for actor in story.actors.values()
+        ],
+        padding=(0, 3, 0, 0),
+    )
 
 
 def _name(story: Story, who: str) -> Text:

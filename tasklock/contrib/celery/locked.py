@@ -171,6 +171,10 @@ def _end(lock: TaskLock) -> None:
         _log.warning("%s", error)
     except TaskLockError:  # it was never acquired
         pass
+    except BaseException:  # a time limit's, between two lines
+        for hold in lock.holds:
+            hold.give_up()
+        raise
 
 
 def _is_its_own(client: LockClient, lock: TaskLock) -> bool:
