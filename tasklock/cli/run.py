@@ -23,7 +23,7 @@ class RunCommand(click.Command):
         try:
             rest = super().parse_args(ctx, ours)
         except click.UsageError as error:
-            raise (missing if theirs is None else error) from None
+            raise (missing if theirs is None and not isinstance(error, click.MissingParameter) else error) from None
         if not ctx.resilient_parsing and not theirs:
             raise missing
         ctx.meta["tasklock.command"] = theirs

@@ -77,6 +77,14 @@ class Connection:
         }
 
 
+_NEEDED: Final = (
+    "kubernetes",
+    "kubernetes.client.rest",
+    "kubernetes.config.incluster_config",
+    "kubernetes.config.kube_config",
+    "tasklock.transport.punctual",
+    "email.utils",
+)
 _importing = threading.RLock()
 if hasattr(os, "register_at_fork"):  # a child would wait for ever for a module that another thread was importing
     os.register_at_fork(
@@ -90,7 +98,7 @@ def preload() -> None:
     The official client whole before its parts: of those, threads that begin at once see half.
     """
     with _importing:
-        for module in ("kubernetes", "kubernetes.client.rest", "kubernetes.config.kube_config", "yaml", "http.client"):
+        for module in _NEEDED:
             import_module(module)
 
 

@@ -71,3 +71,32 @@ def test_nothing_else_is_aggregated_and_no_verb_is_a_star(chart: Chart) -> None:
 
 def test_values_that_make_no_sense_are_refused(chart: Chart) -> None:
     assert chart.refused_values(rbac={"create": "no"}) == {"/rbac/create"}
+
+
+def test_names_that_look_like_numbers_stay_names(chart: Chart) -> None:
+    values: Any = {
+        "fullnameOverride": "123",
+        "nameOverride": "1e5",
+        "operator": {"namespaces": ["1234"]},
+        "serviceAccount": {"name": "99"},
+        "client": {"bindings": [{"namespace": "0x7", "subjects": [{"name": "1"}]}]},
+        "flowSchema": {"enabled": True},
+        "ownershipPolicy": {"enabled": True},
+        "fence": {"enabled": True},
+    }
+
+    def names(thing: Any) -> Any:
+        if isinstance(thing, dict):
+            for key, value in thing.items():
+                if key in {"name", "namespace", "serviceAccountName", "policyName"} or key.startswith("app.kubernetes"):
+                    yield key, value
+                yield from names(value)
+        elif isinstance(thing, list):
+            for value in thing:
+                yield from names(value)
+
+    found = list(names(chart.objects(**values)))
+    assert ("name", "123") in found
+    assert ("namespace", "1234") in found
+    assert ("serviceAccountName", "99") in found
+    assert [one for one in found if not isinstance(one[1], str | dict)] == []

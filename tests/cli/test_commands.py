@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from contract.place import grant_role
 from tasklock import LockInfo, __version__
 from tasklock.cli.commands import COMMANDS, cli
 from tasklock.cli.text import duration, shown
@@ -210,7 +211,7 @@ def test_changes_between_two_looks_are_told() -> None:
     assert changes({key: lock("x")}, {key: lock("y")}) == ["handed  ns/a/job to y"]
     assert changes({key: lock("x")}, {key: lock("x", stale=True)}) == ["stale   ns/a/job, held by x"]
     assert changes({key: lock("x")}, {key: lock("x")}) == []
-    assert changes({key: lock("x")}, {}) == ["freed   ns/a/job, held by x for 1m1s"]
+    assert changes({key: lock("x")}, {}) == ["freed   ns/a/job, held by x for at least 1m1s"]
 
 
 @pytest.mark.parametrize("command", [("ls",), ("is-locked", "a"), ("run", "a", "--", "true"), ("flush", "--yes")])
@@ -263,13 +264,16 @@ def test_refused_credentials_are_77(tasklock: Tasklock) -> None:
         (["run"], "missing argument 'NAME'"),
         (["run", "a"], "put -- and the command"),
         (["run", "a", "--"], "put -- and the command"),
-        (["run", "a", "true"], "unexpected extra argument"),
+        (["run", "a", "true"], "put -- and the command"),
+        (["run", "a", "sh", "-c", "true"], "put -- and the command"),
         (["run", "a", "--wait", "--timeout", "1", "--", "true"], "exclude each other"),
         (["run", "a", "--ttl", "0", "--", "true"], "ttl must be whole seconds"),
         (["run", "a", "--ttl", "0.5", "--", "true"], "not a valid integer"),
         (["run", "a", "--timeout", "-1", "--", "true"], "timeout must be"),
         (["run", "a", "--timeout", "nan", "--", "true"], "timeout must be"),
         (["run", "a", "--grace", "-1", "--", "true"], "not in the range"),
+        (["run", "a", "--grace", "nan", "--", "true"], "nan is no number of seconds"),
+        (["watch", "--interval", "nan"], "nan is no number of seconds"),
         (["run", "", "--", "true"], "name may not be empty"),
         (["is-locked", "a", "--app", "Not A Label"], "app must be a DNS label"),
         (["is-locked", ""], "name may not be empty"),
@@ -301,3 +305,22 @@ def test_text_of_strangers_is_shown_as_one_printable_line() -> None:
 def test_durations_read_as_kubectl_writes_them() -> None:
     seen = [duration(seconds) for seconds in (None, 0.9, 59.9, 200, 18_720, 273_600, -12.3)]
     assert seen == ["-", "0s", "59s", "3m20s", "5h12m", "3d4h", "-12s"]
+
+
+def test_a_table_is_as_wide_as_it_is_for_its_names_are_to_be_copied(
+    tasklock: Tasklock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    with tasklock.client() as client, client.lock_task("a-name-that-is-longer-than-half-of-the-terminal"):
+        lines = tasklock.invoke("ls").output.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("a-name-that-is-longer-than-half-of-the-terminal ")
+
+
+def test_where_the_whole_cluster_is_asked_the_role_of_a_namespace_is_no_advice(
+    control_plane: ControlPlane, real_tasklock: Tasklock
+) -> None:
+    worker = grant_role(control_plane, real_tasklock.namespace)
+    done = real_tasklock("ls", "-A", "--kubeconfig", str(worker))
+    assert done.returncode == 77
+    assert "may not list leases in the whole cluster: bind a ClusterRole that allows it" in done.stderr

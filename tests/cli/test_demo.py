@@ -166,6 +166,20 @@ def test_on_a_real_cluster_it_leaves_no_lock_behind(real_tasklock: Tasklock) -> 
     assert real_tasklock.held() == []
 
 
+def test_a_cluster_on_which_it_cannot_be_played_is_told_at_once(real_tasklock: Tasklock) -> None:
+    done = real_tasklock("demo", *SMALL, "--kubeconfig", real_tasklock.kubeconfig, "-n", "no-such-namespace")
+    assert done.returncode == 69
+    assert "create the namespace" in done.stderr
+    assert done.stdout == ""
+
+
+def test_in_a_file_no_sentence_is_cut(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as out:
+        console = Console(file=out, width=96)
+        console.print(summary(["word " * 40], []))
+    assert (tmp_path / "out").read_text().count("word") == 40
+
+
 def test_without_a_kubeconfig_where_one_is_named_it_is_2(tasklock: Tasklock) -> None:
     done = tasklock("demo", "--kubeconfig", "/nonexistent")
     assert done.returncode == 2

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tasklock import LockClient
-from tasklock.testing import ApiServer
+from tasklock.testing import ApiServer, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -271,3 +271,64 @@ def test_stopped_for_longer_than_its_lock_lasts_it_ends_the_command_instead_of_c
     running.send_signal(signal.SIGCONT)
     assert running.wait(20) == 76
     assert not is_alive(pid)
+
+
+def test_a_signal_at_the_commands_end_changes_neither_its_status_nor_the_release(tmp_path: Path) -> None:
+    """As when a whole cgroup is told to end: the command first, and a moment later tasklock, which is releasing."""
+    with ApiServer() as api:
+        env = os.environ | {"KUBECONFIG": api.kubeconfig}
+        command = [sys.executable, "-m", "tasklock", "run", "job", "--", "sh", "-c", f"echo >{tmp_path / 'up'}; exit 7"]
+        api.fault = lambda method, _: Fault(delay_before=1.0) if method == "DELETE" else None
+        with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as running:
+            until(lambda: any(request.method == "DELETE" for request in api.requests), "it was releasing")
+            running.send_signal(signal.SIGTERM)
+            _, errors = running.communicate(timeout=30)
+        assert running.returncode == 7
+        assert "once more to leave it to its expiry" in errors
+        api.fault = None
+        with LockClient(kubeconfig=api.kubeconfig) as client:
+            assert client.locks() == []
+
+
+def test_a_second_signal_leaves_the_lock_to_its_expiry(tmp_path: Path) -> None:
+    with ApiServer() as api:
+        env = os.environ | {"KUBECONFIG": api.kubeconfig}
+        command = [sys.executable, "-m", "tasklock", "run", "job", "--", "touch", str(tmp_path / "ran")]
+        api.fault = lambda method, _: Fault(delay_before=3600) if method == "DELETE" else None
+        with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as running:
+            until(lambda: any(request.method == "DELETE" for request in api.requests), "it was releasing")
+            running.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=30)
+        assert running.returncode == 130
+        assert "it will free itself by expiry" in errors
+
+
+def test_a_stderr_that_cannot_be_written_changes_nothing(tasklock: Tasklock, tmp_path: Path) -> None:
+    script = f"trap 'echo cleaned >{tmp_path / 'cleaned'}; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    with Path("/dev/full").open("w") as full:
+        command = tasklock.command("run", "job", "--", "sh", "-c", script)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=full, text=True, env=tasklock.env) as running:
+            assert running.stdout is not None
+            running.stdout.readline()
+            with tasklock.client() as client:
+                client.clear("job")
+            assert running.wait(30) == 76
+        assert (tmp_path / "cleaned").exists(), "it was told to end before it was killed"
+        unlocked = tasklock.command("is-locked", "job", "--kubeconfig", "/nonexistent")
+        assert subprocess.run(unlocked, stderr=full, env=tasklock.env, check=False).returncode == 2, "1 means free"
+
+
+def test_a_name_that_begins_with_a_dash_stands_after_a_mark_of_its_own(tasklock: Tasklock) -> None:
+    done = tasklock("run", "--", "-dash", "--", "sh", "-c", "echo $TASKLOCK_NAME")
+    assert (done.returncode, done.stdout) == (0, "-dash\n")
+
+
+def test_a_timeout_is_for_waiting_not_for_getting_ready(tasklock: Tasklock) -> None:
+    with tasklock.client() as client, client.lock_task("job"):
+        done = tasklock("run", "job", "--timeout", "1", "--", "true")
+    assert done.returncode == 75
+    waited = re.search(r"after waiting ([0-9.]+) s", done.stderr.splitlines()[-1])
+    assert waited is not None
+    assert 0.8 <= float(waited[1]) <= 1

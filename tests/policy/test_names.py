@@ -30,6 +30,8 @@ NAMES = (
     "ends-in-a-hash-0123456789abcdef",
     "looks.q.0123abcd",
     "looks.s.1",
+    "s.0",
+    "q.deadbeef",
     "line\nbreak\n",
     "-",
     "ends-",

@@ -258,3 +258,12 @@ def test_confirmed_deaths_come_before_what_expired() -> None:
     (reap,) = book.due(100.0)
     dead = Reap(reap.entry, "container-terminated", 1e9)
     assert Reaper._order(dead) < Reaper._order(reap)
+
+
+def test_a_200_that_is_no_kubernetes_object_is_no_deletion() -> None:
+    reaping = Reaping(Reply(status=200, body=None, error="<html>", received=clock()))
+    reaping.run()
+    assert not reaping.told
+    assert not reaping.ended
+    assert reaping.counting.errors == [("delete", 200)]
+    assert reaping.book.locks()

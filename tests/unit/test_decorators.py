@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tasklock import LockClient, LockLostError, TaskLock, TaskLockedException, TaskLockError
+from tasklock import InvalidLockError, LockClient, LockLostError, TaskLock, TaskLockedException, TaskLockError
 from tasklock.testing import ApiServer, Fault
 from unit.conftest import eventually, our_threads
 
@@ -90,6 +91,82 @@ def test_a_method_gets_its_self(lock: TaskLock) -> None:
             return self.value
 
     assert Job().run() == 5
+
+
+def test_static_and_class_methods_are_guarded_on_either_side(lock: TaskLock) -> None:
+    class Job:
+        @lock
+        @staticmethod
+        def inner() -> bool:
+            return lock.is_locked()
+
+        @lock
+        @classmethod
+        def of_class(cls) -> tuple[str, bool]:
+            return cls.__name__, lock.is_locked()
+
+        @staticmethod
+        @lock
+        async def outer() -> bool:
+            return lock.is_locked()
+
+    assert Job.inner() is Job().inner() is True
+    assert Job.of_class() == Job().of_class() == ("Job", True)
+    assert asyncio.run(Job().outer())
+
+
+def test_an_object_is_guarded_as_what_a_call_of_it_runs(lock: TaskLock) -> None:
+    class Coroutine:
+        async def __call__(self) -> bool:
+            await asyncio.sleep(0)
+            return lock.is_locked()
+
+    class Generator:
+        def __call__(self) -> Generator[bool, None, None]:
+            yield lock.is_locked()
+
+    class Stream:
+        async def __call__(self) -> AsyncGenerator[bool, None]:
+            yield lock.is_locked()
+
+    async def streamed() -> list[bool]:
+        return [item async for item in lock(Stream())()]
+
+    assert asyncio.run(lock(Coroutine())())
+    assert list(lock(Generator())()) == [True]
+    assert asyncio.run(streamed()) == [True]
+    assert not lock.is_locked()
+
+
+def test_a_function_that_only_returns_a_body_for_later_is_an_error_that_says_so(lock: TaskLock) -> None:
+    ran: list[int] = []
+
+    async def coroutine() -> None:
+        ran.append(1)
+
+    def generator() -> Generator[int, None, None]:
+        ran.append(1)
+        yield 1
+
+    async def stream() -> AsyncGenerator[int, None]:
+        ran.append(1)
+        yield 1
+
+    @functools.wraps(coroutine)
+    def wrapper() -> object:
+        return coroutine()
+
+    for function in (wrapper, lambda: generator(), lambda: stream()):  # noqa: PLW0108 - a lambda is the point
+        with pytest.raises(TaskLockError, match="decorate the function that has the body"):
+            lock(function)()
+    assert not ran
+    assert not lock.is_locked()
+
+
+@pytest.mark.parametrize("thing", [5, None, property(lambda _: 1)])
+def test_what_is_no_function_is_refused_where_it_is_decorated(lock: TaskLock, thing: Any) -> None:
+    with pytest.raises(InvalidLockError, match="decorates a function"):
+        lock(thing)
 
 
 # generators

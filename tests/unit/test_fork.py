@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tasklock import Hold, LockClient, TaskLockedException, TaskLockError
+from tasklock.transport.identity import is_dead, process_mark
 from unit.conftest import our_threads
 
 if TYPE_CHECKING:
@@ -205,3 +208,70 @@ def test_with_multiprocessing_an_error_comes_home_whole(
     assert token > hold.token
     results.close()
     results.join_thread()
+
+
+def test_a_forked_child_says_when_it_was_started_itself(client: LockClient, name: str) -> None:
+    """Its pid may be that of an ancestor which is dead by then: nothing of the parent's name may be left in it."""
+    process_mark(os.getpid())
+
+    def work() -> None:
+        assert process_mark.cache_info().currsize == 0
+        mark = process_mark(os.getpid())
+        assert mark is not None
+        assert is_dead(mark) is False
+        client.lock_task(name).acquire().release()
+
+    in_a_fork(work)
+
+
+def test_in_a_child_a_hold_of_its_parents_is_not_held(client: LockClient, name: str) -> None:
+    with client.lock_task(name) as hold:
+
+        def work() -> None:
+            assert hold.valid_for == 0
+            with pytest.raises(TaskLockError, match="held by the parent of this process"):
+                hold.ensure_held()
+
+        in_a_fork(work)
+        hold.ensure_held()
+
+
+FIRST_CONNECTION = """
+import os, sys, threading, time
+from tasklock import LockClient
+client = LockClient(kubeconfig=sys.argv[1])
+threading.Thread(target=client.is_locked, args=("a",), daemon=True).start()
+time.sleep(float(sys.argv[2]))
+pid = os.fork()
+if not pid:
+    client.is_locked("b")
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("seconds", ["0.02", "0.1", "0.3"])
+def test_a_fork_while_another_thread_makes_the_first_connection_does_not_hang(api: ApiServer, seconds: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FIRST_CONNECTION, api.kubeconfig, seconds]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
+
+
+CLOSED_BY_A_SIGNAL = """
+import os, signal, sys, threading
+from tasklock import LockClient
+client = LockClient(kubeconfig=sys.argv[1])
+def end(*_):
+    client.close()
+    os._exit(7)
+signal.signal(signal.SIGTERM, end)
+threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGTERM)).start()
+while True:
+    client.session.api.close()
+    client.is_locked("a")
+"""
+
+
+@pytest.mark.parametrize("seconds", ["0.05", "0.15", "0.3"])
+def test_a_signal_handler_may_close_the_client_during_its_first_connection(api: ApiServer, seconds: str) -> None:
+    command = [sys.executable, "-c", CLOSED_BY_A_SIGNAL, api.kubeconfig, seconds]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 7

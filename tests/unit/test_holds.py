@@ -20,10 +20,12 @@ from tasklock import (
     LockForbiddenError,
     LockLostError,
     LockTimeoutError,
+    TaskLock,
     TaskLockedException,
     TaskLockError,
 )
 from tasklock.naming import lease_name
+from tasklock.protocol.grant import Grant
 from tasklock.testing import ApiServer, Fault
 from tasklock.transport.driver import Driver, _Stream
 from tasklock.transport.http import Api
@@ -65,6 +67,7 @@ def test_a_released_hold_is_neither_held_nor_lost(client: LockClient, name: str)
     with client.lock_task(name) as hold:
         pass
     assert hold.lost is None
+    assert hold.valid_for == 0
     assert "released" in repr(hold)
     with pytest.raises(TaskLockError, match="was released already") as caught:
         hold.ensure_held()
@@ -538,3 +541,111 @@ def test_a_foreign_lease_of_that_name_is_never_touched(client: LockClient, name:
     assert client.flush_locks() == set()
     assert api.send(Send(method="GET", lease=lease, timeout=5)).status == 200
     assert isinstance(api, Api)
+
+
+class AlarmError(Exception):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize(
+    ("owner", "attribute"),
+    [(TaskLock, "_entry"), (Hold, "__exit__"), (Hold, "release"), (Hold, "_end"), (Grant, "check")],
+)
+def test_what_a_signal_handler_raises_as_a_lock_is_left_keeps_nothing_held(
+    client: LockClient, name: str, monkeypatch: pytest.MonkeyPatch, owner: type, attribute: str
+) -> None:
+    """At the first line of whatever runs then."""
+
+    def alarm(*_: object) -> None:
+        monkeypatch.undo()
+        raise AlarmError
+
+    with pytest.raises(AlarmError), client.lock_task(name):
+        monkeypatch.setattr(owner, attribute, alarm)
+    assert eventually(lambda: not client.is_locked(name))
+
+
+def test_what_a_signal_handler_raises_as_a_lock_was_just_acquired_keeps_nothing_held(
+    client: LockClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, acquire = client.lock_task(name), TaskLock.acquire
+
+    def and_alarm(self: TaskLock, timeout: float | None = 0) -> Hold:
+        acquire(self, timeout)
+        raise AlarmError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TaskLock, "acquire", and_alarm)
+        with pytest.raises(AlarmError):
+            lock.__enter__()
+    assert eventually(lambda: not client.is_locked(name))
+    assert not lock.holds
+
+
+def test_where_no_thread_can_be_started_the_lock_is_given_back_at_once(
+    made: Callable[[], list[str]], client: LockClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(_self: threading.Thread) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    lock = client.lock_task(name)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(TaskLockError, match="no thread could be started to renew it"):
+            lock.acquire()
+    assert made() == ["POST", "DELETE"]
+    assert not lock.holds
+
+
+def test_a_refused_renewal_and_a_refused_watch_are_told_once_and_at_once(
+    api: ApiServer, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = lease_name("tasklock", name)
+
+    def refuse(method: str, path: str) -> Fault | None:
+        if method == "PATCH" or (method == "GET" and "fieldSelector" in path and lease in path):
+            return Fault(status=403, body=FORBIDDEN, headers=JSON)
+        return None
+
+    with LockClient(kubeconfig=api.kubeconfig, watch_holds=True) as client:
+        api.fault = refuse
+        hold = client.lock_task(name, ttl=6).acquire()
+        assert eventually(lambda: "cannot be renewed" in caplog.text)
+        assert hold.lost is None
+        time.sleep(1.2)
+        hold.release()
+    for told in ("cannot be renewed (tried until it is lost)", "cannot be watched (it is renewed all the same)"):
+        assert caplog.text.count(told) == 1
+    assert "may not patch leases here" in caplog.text
+    assert "may not list leases here" in caplog.text
+
+
+def test_a_lock_that_this_very_process_holds_is_said_to_be(client: LockClient, other: LockClient, name: str) -> None:
+    with client.lock_task(name), pytest.raises(TaskLockedException, match="in this very process: a lock is not re-"):
+        client.lock_task(name).acquire()
+    with other.lock_task(name), pytest.raises(TaskLockedException) as caught:
+        client.lock_task(name).acquire()
+    assert "this very process" not in str(caught.value)
+
+
+def test_of_two_that_were_entered_elsewhere_the_one_that_is_not_lost_is_left(
+    client: LockClient, other: LockClient, name: str
+) -> None:
+    lock = client.lock_task(name, ttl=1)
+
+    def enter() -> None:
+        lock.__enter__()
+
+    def elsewhere(work: Callable[[], object]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    elsewhere(enter)
+    other.clear(name)
+    first = lock.holds[0]
+    assert eventually(lambda: first.lost)
+    elsewhere(enter)
+    elsewhere(lambda: lock.__exit__(None, None, None))
+    assert not client.is_locked(name)

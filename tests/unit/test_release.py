@@ -117,7 +117,14 @@ def test_403_names_the_verb_delete() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [refused(401, "Unauthorized"), refused(400, "BadRequest"), Reply(status=404, body=None, error="<html>")]
+    "answer",
+    [
+        refused(401, "Unauthorized"),
+        refused(400, "BadRequest"),
+        Reply(status=404, body=None, error="<html>"),
+        Reply(status=200, body=None, error="<html>"),
+        Reply(status=200, body={"logged": "in"}),
+    ],
 )
 def test_an_answer_that_will_not_change_raises(answer: Reply) -> None:
     with pytest.raises(LockApiError) as caught:

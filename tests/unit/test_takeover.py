@@ -174,6 +174,8 @@ def test_403_on_takeover_of_a_try_once_is_a_held_lock() -> None:
     world.expect(listed(lease()))
     with pytest.raises(TaskLockedException):
         world.run(attempt(sightings=sightings).steps())
+    asked = would_refuse("app", NAME, sightings=sightings, abandoned=(), takeover=True)
+    assert World(clock=START + 80).expect(got(lease())).run(asked), "and so it is for is_locked"
 
 
 def test_a_foreign_lease_is_never_touched_however_stale() -> None:
