@@ -54,6 +54,7 @@ class Hold:
         self._on_lost = lock.on_lost
         self._pid = os.getpid()
         self._ending = threading.Lock()  # taken once: by whoever releases
+        self._giving_up = threading.Lock()  # taken once, too
         self._reporting = threading.Lock()  # taken once: by whoever reports the loss
         keeper = session.keeper
         self._refused: set[Verb] = set()
@@ -114,14 +115,17 @@ class Hold:
 
     def give_up(self) -> None:
         """Have the keeper release it in the background: an exception from outside has cut the release short."""
+        if not self._is_ours() or not self._giving_up.acquire(blocking=False):
+            return
         self._ending.acquire(blocking=False)
         self._grant.over = True
         self._done(self)
         if self._watch is not None:
             self._watch.cancel()
         loss = self._grant.loss
-        if self._is_ours() and (loss is None or loss.reason == "expired"):
+        if loss is None or loss.reason == "expired":
             self._session.keeper.keep(release(self._grant, chance))
+        self._session.settle(self._grant.claim, self._grant.unsettled_until)
 
     def _is_ours(self) -> bool:
         return self._pid == os.getpid()
