@@ -31,7 +31,8 @@ T = TypeVar("T")
 def guarded(lock: TaskLock, function: Callable[P, R]) -> Callable[P, R]:
     """Return ``function`` so that each call holds ``lock`` while its body runs.
 
-    Raises InvalidLockError for what is no function; a call that returns a body which is yet to run, TaskLockError.
+    Raises InvalidLockError for what is no function. A call that only returns a coroutine or a generator, whose body
+    would run without the lock, raises TaskLockError.
     """
     given: Any = function
     if isinstance(given, (staticmethod, classmethod)):
@@ -51,7 +52,7 @@ def guarded(lock: TaskLock, function: Callable[P, R]) -> Callable[P, R]:
 
 def _function(lock: TaskLock, function: Callable[..., R]) -> Callable[..., R]:
     def call(*args: object, **kwargs: object) -> R:
-        with lock:
+        with lock.acquire(lock.timeout):
             result = function(*args, **kwargs)
             if isinstance(result, (Coroutine, Generator, AsyncGenerator)):
                 raise _unguarded(lock, function, result)
@@ -62,8 +63,8 @@ def _function(lock: TaskLock, function: Callable[..., R]) -> Callable[..., R]:
 
 def _unguarded(lock: TaskLock, function: Callable[..., object], body: object) -> TaskLockError:
     """Return the error for a function that gives back a body which would run later, without the lock."""
-    if isinstance(body, (Coroutine, Generator)):
-        body.close()
+    if inspect.iscoroutine(body) and inspect.getcoroutinestate(body) == inspect.CORO_CREATED:
+        body.close()  # nobody will await it
     what = shortened(getattr(function, "__qualname__", function))
     return TaskLockError(
         f"lock {shortened(lock.name)} cannot guard {what}: it returned a {type(body).__name__}, whose body would run "

@@ -57,11 +57,15 @@ class Hold:
         self._giving_up = threading.Lock()  # taken once, too
         self._reporting = threading.Lock()  # taken once: by whoever reports the loss
         keeper = session.keeper
-        self._refused: set[Verb] = set()
+        self._refused: set[tuple[Verb, float]] = set()
         keeper.keep(renewing(grant, chance, refused=self._note_refusal), then=self._report, over=lambda: grant.over)
         keeper.keep(expiring(grant), then=self._report, over=lambda: grant.over)
         watch = watching(grant, refused=self._note_refusal) if session.watch_holds else None
-        self._watch = keeper.watch(watch, then=self._report) if watch is not None else None
+        try:
+            self._watch = keeper.watch(watch, then=self._report) if watch is not None else None
+        except RuntimeError as error:  # too many threads: only a help
+            self._watch = None
+            _log.warning("a held lock cannot be watched (it is renewed all the same): %s", error)
 
     @property
     def lost(self) -> Loss | None:
@@ -115,11 +119,14 @@ class Hold:
 
     def give_up(self) -> None:
         """Have the keeper release it in the background: an exception from outside has cut the release short."""
-        if not self._is_ours() or not self._giving_up.acquire(blocking=False):
+        if not self._is_ours():
+            return
+        self._grant.over = True  # first of all: whatever interrupts this too, it is renewed no more
+        if not self._giving_up.acquire(blocking=False):
             return
         self._ending.acquire(blocking=False)
-        self._grant.over = True
         self._done(self)
+        self._session.keeper.let_go()
         if self._watch is not None:
             self._watch.cancel()
         loss = self._grant.loss
@@ -179,9 +186,10 @@ class Hold:
         return f"<Hold {shortened(self.name)} {state} token={self.token}>"
 
     def _note_refusal(self, reply: Reply, verb: Verb) -> None:
-        """Tell, once for each verb, of what will not change by itself. Called by the keeper."""
-        if verb not in self._refused:
-            self._refused.add(verb)
+        """Tell, once for each verb, of a refusal. Called by the keeper."""
+        mark = (verb, self._grant.since if verb == "patch" else 0.0)  # after a renewal a refusal is news again
+        if mark not in self._refused:
+            self._refused.add(mark)
             what = "renewed (tried until it is lost)" if verb == "patch" else "watched (it is renewed all the same)"
             _log.warning("a held lock cannot be %s: %s", what, api_error(reply, verb, self.name))
 

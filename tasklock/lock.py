@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from tasklock.decorate import guarded
-from tasklock.errors import TaskLockError
+from tasklock.errors import LockApiError, TaskLockError
 from tasklock.hold import Hold
 from tasklock.naming import check_callback, check_text, check_timeout, check_ttl, lease_name, shortened
 from tasklock.protocol.release import release
@@ -22,7 +22,7 @@ from tasklock.transport.driver import Driver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     from tasklock.client import LockClient
 
@@ -75,7 +75,7 @@ class TaskLock:
         self._client = client
         self.session = client.session
         self._holds: list[tuple[object, Hold]] = []
-        self._entered: list[tuple[object, Hold]] = []  # by `with`, and not left yet
+        self._entered: list[tuple[FrameType, object, Hold]] = []  # by `with` (where, by whom), and not left yet
 
     def acquire(self, timeout: float | None = 0) -> Hold:
         """Acquire the lock; return what is held. Release that, or call ``release()`` from the same thread or task.
@@ -129,32 +129,31 @@ class TaskLock:
         before = self._own()
         try:
             hold = self.acquire(self.timeout)
-            self._entered.append((caller(), hold))
+            self._entered.append((_block(), caller(), hold))
         except TaskLockError:
             raise
         except BaseException:  # a signal handler's, between two lines: nobody would leave what was entered
             if (own := self._own()) is not None and own is not before:
                 own.give_up()
+                self._leave(own)
             raise
         return hold
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        entry = None
+        hold, block = None, _block()
         try:
-            if (entry := self._entry()) is not None:
-                entry[1].__exit__(kind, error, trace)
+            if (hold := self._entered_by(block)) is not None:
+                hold.__exit__(kind, error, trace)
         except TaskLockError:
             raise
         except BaseException:
-            if (entry := entry or self._entry()) is not None:
-                entry[1].give_up()
+            if (hold := hold or self._entered_by(block)) is not None:
+                hold.give_up()
             raise
         finally:
-            if entry is not None:
-                with suppress(ValueError):
-                    self._entered.remove(entry)
+            self._leave(hold)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function, generator, coroutine or asynchronous generator: each call is a grant of its own."""
@@ -170,9 +169,10 @@ class TaskLock:
             self._holds.append((owner, hold))
         except RuntimeError as error:
             grant.over = True
-            self.session.run(release(grant, chance))
+            with suppress(LockApiError):
+                self.session.run(release(grant, chance))
             msg = (
-                f"lock {shortened(self.name)} was given back at once, for no thread could be started to renew it: "
+                f"lock {shortened(self.name)} was not kept, for no thread could be started to renew it: "
                 f"{shortened(str(error))}: allow this process more threads"
             )
             raise TaskLockError(msg) from None
@@ -182,14 +182,23 @@ class TaskLock:
             raise
         return hold
 
-    def _entry(self) -> tuple[object, Hold] | None:
-        """Return what the calling thread or task entered by ``with``, and now leaves."""
+    def _entered_by(self, block: FrameType) -> Hold | None:
+        """Return what is left now: what that block entered, else this thread or task, else anybody.
+
+        Of several the oldest: all but the newest are lost, for grants are exclusive. A live one is never left too soon.
+        """
         me, entered = caller(), self._entered.copy()
-        mine = [one for one in entered if one[0] is me]
-        if mine:
-            return mine[-1]
-        held = entered if len(entered) == 1 else [one for one in entered if one[1].lost is None]
-        return held[0] if len(held) == 1 else None  # entered in one thread, left in another
+        here = [hold for one, _, hold in entered if one is block]
+        mine = [hold for _, owner, hold in entered if owner is me]
+        if here:
+            return here[-1]
+        return next(iter(mine or [hold for _, _, hold in entered]), None)
+
+    def _leave(self, hold: Hold | None) -> None:
+        for entry in self._entered.copy():
+            if entry[2] is hold:
+                with suppress(ValueError):  # in place: another thread may be adding its own
+                    self._entered.remove(entry)
 
     def _own(self) -> Hold | None:
         """Return the newest hold of the calling thread or task."""
@@ -201,6 +210,11 @@ class TaskLock:
             if entry[1] is hold:
                 with suppress(ValueError):  # another thread ended it, too
                     self._holds.remove(entry)  # in place: another thread may be adding its own
+
+
+def _block() -> FrameType:
+    """Return what is the same where a ``with`` block enters and where it leaves: the frame that it is in."""
+    return sys._getframe(2)  # noqa: SLF001 - two levels up: whoever has the block
 
 
 def caller() -> object:

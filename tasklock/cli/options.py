@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -42,13 +43,13 @@ class Settings:
 
 
 class Seconds(click.FloatRange):
-    """A number of seconds; ``nan`` is none."""
+    """A number of seconds; ``nan`` and ``inf`` are none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
         """Read it."""
         seconds = super().convert(value, param, ctx)
-        if seconds != seconds:  # noqa: PLR0124 - that is what nan is
-            self.fail("nan is no number of seconds", param, ctx)
+        if not isfinite(seconds):
+            self.fail(f"{seconds} is no number of seconds", param, ctx)
         return seconds
 
 

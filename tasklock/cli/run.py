@@ -35,8 +35,10 @@ class RunCommand(click.Command):
 
 
 def _split(args: list[str]) -> tuple[list[str], list[str] | None]:
-    """Return what is ours, and the command; that is None without a ``--``. A first one is there for a name like -x."""
-    marks = [at for at, arg in enumerate(args) if at and arg == "--"]
+    """Return what is ours, and the command; that is None without a ``--``. A name like -x has a ``--`` of its own."""
+    marks = [at for at, arg in enumerate(args) if arg == "--"]
+    if len(marks) > 1 and marks[1] == marks[0] + 2 and args[marks[0] + 1].startswith("-"):
+        del marks[0]
     return (args[: marks[0]], args[marks[0] + 1 :]) if marks else (args, None)
 
 

@@ -82,10 +82,9 @@ class Supervisor:
         return hold
 
     def _attempt(self) -> Hold:
-        patience = self._lock.timeout
+        _ = self._client.namespace  # reads the configuration, for which nobody means to wait
+        patience, began = self._lock.timeout, time.monotonic()
         try:
-            _ = self._client.namespace  # reads the configuration, for which nobody means to wait
-            began = time.monotonic()
             return self._try(0)
         except TaskLockedException as error:
             if patience != 0:
@@ -144,7 +143,7 @@ class Supervisor:
         if self._interrupted is not None:
             raise InterruptedWait(number)
         self._interrupted = number  # we are ending anyway
-        say(f"releasing lock {shown(self._lock.name)!r}: once more to leave it to its expiry")
+        say(f"still releasing lock {shown(self._lock.name)!r}: signal once more to leave it to its expiry")
 
 
 class _Running:

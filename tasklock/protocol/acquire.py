@@ -194,7 +194,7 @@ class Acquisition:
         if reply.deleted or (reply.status == NOT_FOUND and reply.reason):
             return True
         if reply.status == FORBIDDEN:  # the cluster leaves takeover to others
-            self._sightings.leave(lease)
+            self._sightings.leave(lease, reply.received)
         elif reply.status != CONFLICT:
             yield from self._endure(reply, "delete")
         return False
@@ -250,7 +250,7 @@ class Acquisition:
     def _until(self, holder: Lease, state: Standing, heard: float, now: float) -> float:
         """Return the clock at which to stop listening: something is due then that no event will tell."""
         until = heard + holder.ttl / 2  # a renewal was due before: the connection may be dead
-        if self._takeover and self._sightings.may_end(holder):
+        if self._takeover and self._sightings.may_end(holder, now):
             since = self._sightings.unchanged_since(holder, heard)
             until = min(until, since + holder.ttl * STALE_AFTER + 0.001)
         if state == "neighbour":

@@ -146,7 +146,7 @@ class Grant:
 
 
 def lasts(reply: Reply) -> bool:
-    """Tell whether an answer is a refusal that will not change by itself."""
+    """Tell whether an answer is a refusal that somebody has to mend, and no passing trouble."""
     return reply.status in {BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, UNPROCESSABLE}
 
 
@@ -160,7 +160,7 @@ def renewing(grant: Grant, random: Callable[[], float], *, refused: Refused = la
     """Renew ``grant`` for as long as it is held; return how it was lost, or None once it was released.
 
     One request per third of the ttl. After a failure again and again, ever later, while any validity is left.
-    ``refused`` is called with each answer that will not change by itself, and the verb.
+    ``refused`` is called with each answer that somebody has to mend, and the verb.
     """
     pause = 0.0
     while True:
@@ -194,7 +194,7 @@ def watching(grant: Grant, *, refused: Refused = lambda *_: None) -> Steps[Loss 
     """Watch the Lease of ``grant``, to notice within milliseconds that somebody ended or overwrote it.
 
     Only a help: the API's trouble is met by looking again later, and a grant is never kept for what a watch shows.
-    ``refused`` is called with each answer that will not change by itself, and the verb.
+    ``refused`` is called with each answer that somebody has to mend, and the verb.
     """
     lease = grant.claim.lease
     while not grant.over and grant.loss is None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from tasklock.lease import Lease
 
+LEFT_FOR: Final = 60.0  # seconds after a 403 to a takeover: a policy's lasts, that of a missing Role need not
+
 Standing = Literal["held", "neighbour", "dead", "stale", "ours"]
 ENDABLE: Final = frozenset({"dead", "stale", "ours"})
 
@@ -24,7 +26,7 @@ class Sightings:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[str, tuple[str, str, float]] = OrderedDict()
-        self._left: OrderedDict[str, None] = OrderedDict()  # uids of those that the cluster has others end
+        self._left: OrderedDict[str, float] = OrderedDict()  # by uid: when the cluster did not let us end it
 
     def unchanged_since(self, lease: Lease, now: float) -> float:
         """Take notice of ``lease`` as it is at ``now``; return the clock at which it was first seen just so."""
@@ -37,15 +39,17 @@ class Sightings:
             self._seen.popitem(last=False)
         return since
 
-    def leave(self, lease: Lease) -> None:
-        """Take notice that the cluster does not let us end ``lease``: it counts as held from now on."""
-        self._left[lease.uid] = None
+    def leave(self, lease: Lease, now: float) -> None:
+        """Take notice that the cluster did not let us end ``lease``: for a while it counts as held."""
+        self._left[lease.uid] = now
+        self._left.move_to_end(lease.uid)
         if len(self._left) > self.LIMIT:
             self._left.popitem(last=False)
 
-    def may_end(self, lease: Lease) -> bool:
+    def may_end(self, lease: Lease, now: float) -> bool:
         """Tell whether the cluster would let us end ``lease``, as far as we know."""
-        return lease.uid not in self._left
+        refused = self._left.get(lease.uid)
+        return refused is None or now >= refused + LEFT_FOR
 
     def forget(self, lease: str) -> None:
         """Drop what was seen of ``lease``: it is gone, or ours."""
@@ -60,7 +64,7 @@ def standing(lease: Lease, *, sightings: Sightings, abandoned: Container[str], t
     """
     now: Time = yield Now()
     since = sightings.unchanged_since(lease, now.clock)
-    if not sightings.may_end(lease):
+    if not sightings.may_end(lease, now.clock):
         return "held"
     if lease.holder in abandoned:
         return "ours"

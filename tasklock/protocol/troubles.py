@@ -19,7 +19,7 @@ _LIMIT = 400  # characters of the server's words in a sentence of ours
 
 
 def api_error(reply: Reply, verb: Verb, name: str | None, *, everywhere: bool = False) -> LockApiError:
-    """Return the error for a reply to ``verb`` on behalf of lock ``name``, or of all to be listed, be it everywhere."""
+    """Return the error for a reply to ``verb`` on behalf of lock ``name``, or of a list (of the whole cluster)."""
     lock = f"lock {shortened(name)}" if name is not None else "listing the locks"
     said = shortened(reply.message, limit=_LIMIT)
     if reply.status == 0:
@@ -94,10 +94,10 @@ def locked(
     """
     waited = f" after waiting {timeout:.3g} s" if timeout else ""
     by = f" by {describe(lease)}" if lease else ""
-    by += ", in this very process: a lock is not re-entrant" if here and lease and lease.process == here else ""
+    own = " (by this very process: a lock is not re-entrant)" if here and lease and lease.process == here else ""
     kind = LockTimeoutError if timeout else TaskLockedException
     return kind(
-        f"lock {shortened(name)} is held{waited}{by}",
+        f"lock {shortened(name)} is held{by}{waited}{own}",
         name=name,
         holder=lease.holder if lease else None,
         since=lease.acquired if lease else None,

@@ -232,6 +232,13 @@ def test_without_any_configuration_it_is_2_for_trying_again_will_not_help(tasklo
     assert "no Kubernetes configuration" in done.stderr
 
 
+@pytest.mark.parametrize("patience", ["--wait", "--timeout=5"])
+def test_whoever_would_wait_is_told_at_once_that_there_is_no_configuration(tasklock: Tasklock, patience: str) -> None:
+    done = tasklock("run", "a", patience, "--kubeconfig", "/nonexistent", "--", "true")
+    assert done.returncode == 2
+    assert "there is no kubeconfig at '/nonexistent'" in done.stderr
+
+
 @pytest.mark.parametrize("command", [("ls",), ("is-locked", "a"), ("run", "a", "--", "true"), ("release", "a")])
 def test_without_rights_it_is_77_and_names_the_missing_verb(
     control_plane: ControlPlane, real_tasklock: Tasklock, command: tuple[str, ...]
@@ -273,7 +280,8 @@ def test_refused_credentials_are_77(tasklock: Tasklock) -> None:
         (["run", "a", "--timeout", "nan", "--", "true"], "timeout must be"),
         (["run", "a", "--grace", "-1", "--", "true"], "not in the range"),
         (["run", "a", "--grace", "nan", "--", "true"], "nan is no number of seconds"),
-        (["watch", "--interval", "nan"], "nan is no number of seconds"),
+        (["watch", "--interval", "inf"], "inf is no number of seconds"),
+        (["run", "--", "sudo", "--", "true"], "missing argument 'NAME'"),
         (["run", "", "--", "true"], "name may not be empty"),
         (["is-locked", "a", "--app", "Not A Label"], "app must be a DNS label"),
         (["is-locked", ""], "name may not be empty"),

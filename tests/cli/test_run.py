@@ -284,7 +284,7 @@ def test_a_signal_at_the_commands_end_changes_neither_its_status_nor_the_release
             running.send_signal(signal.SIGTERM)
             _, errors = running.communicate(timeout=30)
         assert running.returncode == 7
-        assert "once more to leave it to its expiry" in errors
+        assert "signal once more to leave it to its expiry" in errors
         api.fault = None
         with LockClient(kubeconfig=api.kubeconfig) as client:
             assert client.locks() == []
@@ -321,7 +321,7 @@ def test_a_stderr_that_cannot_be_written_changes_nothing(tasklock: Tasklock, tmp
 
 
 def test_a_name_that_begins_with_a_dash_stands_after_a_mark_of_its_own(tasklock: Tasklock) -> None:
-    done = tasklock("run", "--", "-dash", "--", "sh", "-c", "echo $TASKLOCK_NAME")
+    done = tasklock("run", "--ttl", "60", "--", "-dash", "--", "sh", "-c", "echo $TASKLOCK_NAME")
     assert (done.returncode, done.stdout) == (0, "-dash\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -33,7 +34,7 @@ from tasklock.transport.identity import process_mark
 from unit.conftest import eventually, our_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 OUTAGE = '{"kind": "Status", "status": "Failure", "reason": "ServiceUnavailable", "message": "no", "code": 503}'
 FORBIDDEN = '{"kind": "Status", "status": "Failure", "reason": "Forbidden", "message": "no", "code": 403}'
@@ -549,7 +550,7 @@ class AlarmError(Exception):
 
 @pytest.mark.parametrize(
     ("owner", "attribute"),
-    [(TaskLock, "_entry"), (Hold, "__exit__"), (Hold, "release"), (Hold, "_end"), (Grant, "check")],
+    [(TaskLock, "_entered_by"), (Hold, "__exit__"), (Hold, "release"), (Hold, "_end"), (Grant, "check")],
 )
 def test_what_a_signal_handler_raises_as_a_lock_is_left_keeps_nothing_held(
     client: LockClient, name: str, monkeypatch: pytest.MonkeyPatch, owner: type, attribute: str
@@ -622,30 +623,93 @@ def test_a_refused_renewal_and_a_refused_watch_are_told_once_and_at_once(
 
 
 def test_a_lock_that_this_very_process_holds_is_said_to_be(client: LockClient, other: LockClient, name: str) -> None:
-    with client.lock_task(name), pytest.raises(TaskLockedException, match="in this very process: a lock is not re-"):
+    with client.lock_task(name), pytest.raises(TaskLockedException, match="by this very process: a lock is not re-"):
         client.lock_task(name).acquire()
     with other.lock_task(name), pytest.raises(TaskLockedException) as caught:
         client.lock_task(name).acquire()
     assert "this very process" not in str(caught.value)
 
 
-def test_of_two_that_were_entered_elsewhere_the_one_that_is_not_lost_is_left(
+def elsewhere(work: Callable[[], object]) -> BaseException | None:
+    """Run something in a thread of its own; return what it raised."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - the caller looks at it
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return errors[0] if errors else None
+
+
+@pytest.mark.parametrize("first", ["the one that lost it", "the one that holds it"])
+def test_blocks_that_are_left_in_other_threads_leave_what_they_entered(
+    client: LockClient, other: LockClient, name: str, first: str
+) -> None:
+    """As a web framework runs what gives its requests a lock, in whatever thread of its pool."""
+    lock = client.lock_task(name, ttl=6)
+
+    def request() -> Generator[None, None, None]:
+        with lock:
+            yield
+
+    lost, holding = request(), request()
+    assert elsewhere(lambda: next(lost)) is None
+    other.clear(name)
+    assert elsewhere(lambda: next(holding)) is None
+    left = {"the one that lost it": lost, "the one that holds it": holding}
+    error = elsewhere(left.pop(first).close)
+    assert client.is_locked(name) is (first == "the one that lost it")
+    errors = [error, elsewhere(left.popitem()[1].close)]
+    assert [type(one) for one in errors if one is not None] == []  # a generator's close is no end of its body
+    assert not client.is_locked(name)
+    assert not lock._entered
+
+
+def test_left_by_hand_in_another_thread_the_oldest_goes_first_and_none_stays(
     client: LockClient, other: LockClient, name: str
 ) -> None:
-    lock = client.lock_task(name, ttl=1)
-
-    def enter() -> None:
-        lock.__enter__()
-
-    def elsewhere(work: Callable[[], object]) -> None:
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-
-    elsewhere(enter)
+    lock = client.lock_task(name, ttl=6)
+    elsewhere(lock.__enter__)
     other.clear(name)
-    first = lock.holds[0]
-    assert eventually(lambda: first.lost)
-    elsewhere(enter)
-    elsewhere(lambda: lock.__exit__(None, None, None))
+    elsewhere(lock.__enter__)
+    error = elsewhere(lambda: lock.__exit__(None, None, None))
+    assert isinstance(error, LockLostError)
+    assert client.is_locked(name)
+    assert elsewhere(lambda: lock.__exit__(None, None, None)) is None
+    assert not client.is_locked(name)
+
+
+def test_what_interrupts_even_the_giving_up_leaves_it_to_expire(
+    client: LockClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = client.lock_task(name, ttl=1).acquire()
+
+    def alarm(*_: object, **__: object) -> None:
+        raise AlarmError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(client.session.keeper), "let_go", alarm)
+        with pytest.raises(AlarmError):
+            hold.give_up()
+    hold.give_up()
+    assert hold._grant.over, "it is renewed no more"
+
+
+def test_a_block_in_an_abandoned_generator_is_left_when_that_is_collected(client: LockClient, name: str) -> None:
+    lock = client.lock_task(name)
+
+    def body() -> Generator[None, None, None]:
+        with lock:
+            yield
+
+    steps = body()
+    next(steps)
+    assert client.is_locked(name)
+    del steps
+    gc.collect()
     assert not client.is_locked(name)

@@ -176,6 +176,8 @@ def test_403_on_takeover_of_a_try_once_is_a_held_lock() -> None:
         world.run(attempt(sightings=sightings).steps())
     asked = would_refuse("app", NAME, sightings=sightings, abandoned=(), takeover=True)
     assert World(clock=START + 80).expect(got(lease())).run(asked), "and so it is for is_locked"
+    world = World(clock=START + 140).expect(post(exists()), listed(lease()), delete(), post())
+    world.run(attempt(sightings=sightings).steps())  # the Role may have been mended meanwhile
 
 
 def test_a_foreign_lease_is_never_touched_however_stale() -> None:
