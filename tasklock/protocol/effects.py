@@ -137,7 +137,8 @@ class Reply:
     @property
     def deleted(self) -> bool:
         """Whether this is the API server's word that a DELETE was done, and not just anybody's 200."""
-        return self.status in {OK, ACCEPTED} and (self.body or {}).get("kind") in {"Status", "Lease"}
+        kind = (self.body or {}).get("kind")
+        return self.status in {OK, ACCEPTED} and isinstance(kind, str) and kind in {"Status", "Lease"}
 
     @property
     def transient(self) -> bool:

@@ -284,9 +284,9 @@ def _in_cluster_namespace() -> str | None:
 
 
 def _unusable(error: Exception, source: Source = Source()) -> LockApiError:
-    where = f" {shortened(str(source.kubeconfig), limit=200)}" if source.kubeconfig is not None else ""
+    where = f"{shortened(str(source.kubeconfig), limit=200)}: " if source.kubeconfig is not None else ""
     look = "kubectl config get-contexts" if source.context is not None else "kubectl config view"
     return LockApiError(
-        f"the Kubernetes configuration{where} cannot be used ({said_of(error)}): compare with what `{look}` shows",
+        f"the Kubernetes configuration cannot be used ({where}{said_of(error)}): compare with what `{look}` shows",
         reason="BadConfiguration",
     )

@@ -125,7 +125,7 @@ def test_a_server_address_that_is_none(tmp_path: Path, server: str) -> None:
 
 def test_a_context_that_is_missing_is_named(tmp_path: Path) -> None:
     client = LockClient(kubeconfig=kubeconfig(tmp_path, "https://x"), context="production")
-    refused(client, "production", "kubectl config view", reason="BadConfiguration")
+    refused(client, "production", "kubectl config get-contexts", reason="BadConfiguration")
 
 
 @pytest.mark.parametrize("context", [5, "", "\x1b[2J"], ids=repr)

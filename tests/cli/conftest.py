@@ -89,8 +89,9 @@ class Tasklock:
 
     def wait_for_lock(self) -> LockInfo:
         """Wait until a lock is held, and return it."""
-        self.until(self.held, "somebody held a lock")
-        return self.held()[0]
+        found: list[LockInfo] = []
+        self.until(lambda: found.extend(self.held()) or found, "somebody held a lock")
+        return found[0]
 
 
 def _tasklock(kubeconfig: object, namespace: str, folder: Path) -> Iterator[Tasklock]:

@@ -324,8 +324,8 @@ AROUND = (
         edits=(
             (
                 HOLD,
-                "        if self._pid != os.getpid():\n            return\n        loss",
-                "        loss",
+                "        if not self._is_ours():\n            return\n        try:\n            loss",
+                "        try:\n            loss",
             ),
         ),
         tests=(f"{UNIT}/test_fork.py::test_a_child_does_not_release_its_parents_lock",),
@@ -335,8 +335,13 @@ AROUND = (
         edits=(
             (
                 DECORATE,
-                "    elif inspect.iscoroutinefunction(function):\n        wrapped = _coroutine(lock, function)\n",
-                "    elif inspect.iscoroutinefunction(function):\n        wrapped = _function(lock, function)\n",
+                "            if isinstance(result, (Coroutine, Generator, AsyncGenerator)):\n",
+                "            if isinstance(result, (Generator, AsyncGenerator)):\n",
+            ),
+            (
+                DECORATE,
+                "        (inspect.iscoroutinefunction, _coroutine),\n",
+                "        (inspect.iscoroutinefunction, _function),\n",
             ),
         ),
         tests=(f"{UNIT}/test_decorators.py::test_a_coroutine_holds_it_until_it_has_returned",),

@@ -101,7 +101,7 @@ class Server:
                 done = store.patch(LEASES, NAMESPACE, lease, change, OURS).obj
             case "DELETE", True:
                 gone = store.delete(LEASES, NAMESPACE, lease, options).obj
-                done = {"details": {"uid": gone["metadata"]["uid"]}}
+                done = {"kind": "Status", "details": {"uid": gone["metadata"]["uid"]}}
             case "DELETE", False:
                 done = {"items": store.delete_collection(LEASES, _selector(dict(effect.query)), options)}
             case _:
