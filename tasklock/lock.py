@@ -126,23 +126,25 @@ class TaskLock:
         return [hold for _, hold in self._holds.copy()]
 
     def __enter__(self) -> Hold:
-        before = self._own()
+        before = self._holds.copy()
         try:
             hold = self.acquire(self.timeout)
-            self._entered.append((_block(), caller(), hold))
+            self._entered.append((sys._getframe(1), caller(), hold))  # noqa: SLF001 - the frame that the block is in
         except TaskLockError:
             raise
         except BaseException:  # a signal handler's, between two lines: nobody would leave what was entered
-            if (own := self._own()) is not None and own is not before:
-                own.give_up()
-                self._leave(own)
+            me = caller()
+            for owner, hold in [one for one in self._holds.copy() if one not in before]:
+                if owner is me:
+                    hold.give_up()
+                    self._leave(hold)
             raise
         return hold
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        hold, block = None, _block()
+        hold, block = None, sys._getframe(1)  # noqa: SLF001 - as in __enter__
         try:
             if (hold := self._entered_by(block)) is not None:
                 hold.__exit__(kind, error, trace)
@@ -187,7 +189,10 @@ class TaskLock:
 
         Of several the oldest: all but the newest are lost, for grants are exclusive. A live one is never left too soon.
         """
-        me, entered = caller(), self._entered.copy()
+        entered = self._entered.copy()
+        if len(entered) == 1:
+            return entered[0][2]
+        me = caller()
         here = [hold for one, _, hold in entered if one is block]
         mine = [hold for _, owner, hold in entered if owner is me]
         if here:
@@ -210,11 +215,6 @@ class TaskLock:
             if entry[1] is hold:
                 with suppress(ValueError):  # another thread ended it, too
                     self._holds.remove(entry)  # in place: another thread may be adding its own
-
-
-def _block() -> FrameType:
-    """Return what is the same where a ``with`` block enters and where it leaves: the frame that it is in."""
-    return sys._getframe(2)  # noqa: SLF001 - two levels up: whoever has the block
 
 
 def caller() -> object:

@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("only", nargs="*", help=f"which of: {' '.join(BENCHES)}")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of rounds")
     options = parser.parse_args()
+    if unknown := set(options.only) - BENCHES.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
     multiprocessing.set_start_method("fork")
     with ControlPlane() as plane:
         for name in options.only or BENCHES:
