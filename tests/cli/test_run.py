@@ -91,7 +91,7 @@ def test_with_a_timeout_it_waits_and_gives_up_in_time(tasklock: Tasklock) -> Non
     assert done.returncode == 75
     first, last = done.stderr.splitlines()
     assert first.endswith("waiting for it")
-    assert re.search(r"after waiting [0-2]\.?[0-9]* s", last)
+    assert re.search(r"after waiting [0-3]\.?[0-9]* s", last)
 
 
 def test_with_wait_it_waits_until_the_lock_is_free(either: Tasklock) -> None:
@@ -331,4 +331,4 @@ def test_a_timeout_is_for_waiting_not_for_getting_ready(tasklock: Tasklock) -> N
     assert done.returncode == 75
     waited = re.search(r"after waiting ([0-9.]+) s", done.stderr.splitlines()[-1])
     assert waited is not None
-    assert 0.8 <= float(waited[1]) <= 1
+    assert 0.6 <= float(waited[1]) <= 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EFFECTS = "tasklock/protocol/effects.py"
 ACQUIRE, GRANT, RELEASE = "tasklock/protocol/acquire.py", "tasklock/protocol/grant.py", "tasklock/protocol/release.py"
 SIGHTINGS, IDENTITY, LEASE = "tasklock/protocol/sightings.py", "tasklock/transport/identity.py", "tasklock/lease.py"
 WRITTEN_AFTER = "TestDeath::test_a_lease_that_is_written_after_the_report_is_somebody_elses_and_waits_for_its_expiry"
@@ -345,6 +346,24 @@ AROUND = (
             ),
         ),
         tests=(f"{UNIT}/test_decorators.py::test_a_coroutine_holds_it_until_it_has_returned",),
+    ),
+    Mutant(
+        name="runs the coroutine of a callable object after its lock is released",
+        edits=(
+            (DECORATE, "(given, type(given).__call__)", "(given,)"),
+            (DECORATE, "if isinstance(result, (Coroutine, Generator, AsyncGenerator)):", "if result is Coroutine:"),
+        ),
+        tests=(f"{UNIT}/test_decorators.py::test_an_object_is_guarded_as_what_a_call_of_it_runs",),
+    ),
+    Mutant(
+        name="keeps the process mark of a parent in a forked child, whose pid a dead ancestor may have had",
+        edits=((IDENTITY, "        process_mark.cache_clear()\n", ""),),
+        tests=(f"{UNIT}/test_fork.py::test_a_forked_child_says_when_it_was_started_itself",),
+    ),
+    Mutant(
+        name="takes anybody's 200 for the API server's word that a Lease was deleted",
+        edits=((EFFECTS, " and isinstance(kind, str) and kind in", " or kind in"),),
+        tests=(f"{UNIT}/test_release.py::test_an_answer_that_will_not_change_raises",),
     ),
     Mutant(
         name="formats a time without the fraction where that is zero",
