@@ -199,22 +199,24 @@ class TaskLock:
             return here[-1]
         return next(iter(mine or [hold for _, _, hold in entered]), None)
 
-    def _leave(self, hold: Hold | None) -> None:
-        for entry in self._entered.copy():
-            if entry[2] is hold:
-                with suppress(ValueError):  # in place: another thread may be adding its own
-                    self._entered.remove(entry)
-
     def _own(self) -> Hold | None:
         """Return the newest hold of the calling thread or task."""
         me = caller()
         return next((hold for owner, hold in reversed(self._holds.copy()) if owner is me), None)
 
+    def _leave(self, hold: Hold | None) -> None:
+        _drop(hold, self._entered)
+
     def _forget(self, hold: Hold) -> None:
-        for entry in self._holds.copy():
-            if entry[1] is hold:
-                with suppress(ValueError):  # another thread ended it, too
-                    self._holds.remove(entry)  # in place: another thread may be adding its own
+        _drop(hold, self._holds)
+
+
+def _drop(hold: Hold | None, entries: list[Any]) -> None:
+    """Take the entries that end in ``hold`` out of a list to which other threads may be adding their own."""
+    for entry in entries.copy():
+        if entry[-1] is hold:
+            with suppress(ValueError):  # another thread ended it, too
+                entries.remove(entry)
 
 
 def caller() -> object:

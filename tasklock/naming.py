@@ -22,9 +22,8 @@ FOREVER: Final = 1e9  # seconds, thirty years: a timeout that long is none
 DEFAULT_APP: Final = "tasklock"
 
 _UNSEEN: Final = (  # printable, says Unicode, and yet nothing is seen of them
-    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-is_unseen: Final = re.compile(f"[{_UNSEEN}]").search
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
@@ -107,6 +106,11 @@ def check_timeout(timeout: object) -> float | None:
         )
         raise InvalidLockError(msg)
     return None if timeout >= FOREVER else float(timeout)
+
+
+def is_unseen(text: str) -> bool:
+    """Tell whether something in ``text`` is printable, and yet nothing is seen of it."""
+    return re.search(_UNSEEN, text) is not None  # compiled at its first use: the plain library has none
 
 
 def is_visible(char: str) -> bool:
