@@ -90,8 +90,8 @@ class Node(ControlPlane):
             with ThreadPoolExecutor(1) as importer:
                 imported = importer.submit(self._import_images)
                 super().__enter__()
-                self._start_node()
-                imported.result()
+                imported.result()  # its passing mounts are gone before the kubelet reads, once, what is mounted
+            self._start_node()
         except BaseException:
             self.stop()
             raise

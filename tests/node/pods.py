@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cluster.image import NAME
+
+if TYPE_CHECKING:
+    from node.watcher import Change
 
 ACCOUNT: Final = "worker"
 APP: Final = "tasklock"
@@ -114,3 +117,9 @@ def deployment(name: str, replicas: int, pod_spec: dict[str, Any]) -> dict[str, 
             "template": {"metadata": {"labels": labels}, "spec": pod_spec},
         },
     }
+
+
+def is_terminated(change: Change) -> bool:
+    """Tell whether a container of this Pod has ended, as the kubelet reports."""
+    statuses = change.object.get("status", {}).get("containerStatuses", ())
+    return any("terminated" in status["state"] for status in statuses)

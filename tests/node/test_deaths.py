@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from node.pods import container, dies, holds, job, lease_of, pod, spec
+from node.pods import container, dies, holds, is_terminated, job, lease_of, pod, spec
 
 if TYPE_CHECKING:
     from cluster.node import Node
@@ -177,8 +177,3 @@ def test_every_freed_lock_left_an_event_on_the_lease_and_on_the_pod(node: Node, 
         return {f"{event['regarding']['kind']} {event['regarding']['name']}" for event in ours}
 
     node.wait("two Events", lambda: {f"Lease {lease_of('oom')}", "Pod oom"} <= told())
-
-
-def is_terminated(change: Change) -> bool:
-    statuses = change.object.get("status", {}).get("containerStatuses", ())
-    return any("terminated" in status["state"] for status in statuses)
