@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -111,16 +113,42 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests measured, which is lost otherwise where they run in other processes."""
     reports = [one for kind in ("passed", "failed") for one in terminalreporter.stats.get(kind, ())]
-    found = [text for one in reports if one.when == "call" for name, text in one.user_properties if name == "figure"]
+    found = [one for one in reports if one.when == "call" and one.user_properties]
     if found:
         terminalreporter.section("figures")
-        terminalreporter.write("".join(f"{text}\n" for text in found))
+    for one in found:
+        for name, value in one.user_properties:
+            test = "" if name == "figure" else f"{one.nodeid.rpartition('::')[2]}: {name} "
+            terminalreporter.write_line(f"{test}{value}")
 
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Return what notes a measured figure, as a sentence for the end of the run."""
     return lambda sentence: record_property("figure", sentence)
+
+
+@pytest.fixture
+def stalled() -> Iterator[Callable[[], float]]:
+    """Return what tells for how many seconds on end a busy machine has kept this test from running.
+
+    What is late by no more than that is late by no fault of ours.
+    """
+    longest, last, over = 0.0, time.monotonic(), threading.Event()
+
+    def so_far() -> float:
+        return max(longest, time.monotonic() - last)
+
+    def tick() -> None:
+        nonlocal longest, last
+        while not over.wait(0.02):
+            longest, last = so_far(), time.monotonic()
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    yield so_far
+    over.set()
+    ticking.join()
 
 
 def _built(request: pytest.FixtureRequest, what: str) -> Any:

@@ -43,7 +43,7 @@ def main() -> None:
     if unknown := set(options.only) - BENCHES.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     multiprocessing.set_start_method("fork")
-    with ControlPlane() as plane:
+    with ControlPlane(durable=True) as plane:
         for name in options.only or BENCHES:
             BENCHES[name](Where(plane), options.scale)
 

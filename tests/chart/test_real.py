@@ -12,6 +12,7 @@ import yaml
 
 from chart.generate import CHART, ROOT
 from chart.render import NAMESPACE, helm_template
+from reaping.running import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,9 +192,9 @@ def test_the_manifests_apply_and_give_operator_and_worker_what_they_need(control
     found = control_plane.kubectl("get", "deployment,service,serviceaccount", f"-n{NAMESPACE}", "-oname")
     assert set(found.split()) == {"deployment.apps/tasklock", "service/tasklock", "serviceaccount/tasklock"}
     operator = f"system:serviceaccount:{NAMESPACE}:tasklock"
-    assert may(operator, "delete", "leases.coordination.k8s.io", "default")
+    wait_until(lambda: may(operator, "delete", "leases.coordination.k8s.io", "default"))
     assert not may(operator, "create", "leases.coordination.k8s.io", "default")
     worker = "system:serviceaccount:default:tasklock-worker"
-    assert may(worker, "create", "leases.coordination.k8s.io", "default")
+    wait_until(lambda: may(worker, "create", "leases.coordination.k8s.io", "default"))
     assert not may(worker, "create", "leases.coordination.k8s.io", NAMESPACE)
     control_plane.kubectl("apply", "--dry-run=server", "--warnings-as-errors", "-k", str(ROOT / "manifests"))

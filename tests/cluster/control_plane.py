@@ -41,6 +41,8 @@ class ControlPlane:
         binaries: the programs; ``binaries.kubectl`` for a test that starts its own.
         folder: data, logs, kubeconfigs; gone after the end.
 
+    Only with ``durable`` does etcd wait for the disk: a killed one loses nothing either way, and a busy disk stalls it.
+
     """
 
     folder_prefix = FOLDER_PREFIX
@@ -55,10 +57,12 @@ class ControlPlane:
         *,
         controller_manager: bool = False,
         address: str = "127.0.0.1",
+        durable: bool = False,
     ) -> None:
         self.binaries = binaries or ensure_binaries()
         self.controller_manager = controller_manager
         self.address = address
+        self.durable = durable
         self._cleanup = ExitStack()
         self.folder = self._cleanup.enter_context(owned_folder(self.folder_prefix))
         self._api_port, self._etcd_port, self._peer_port = free_ports(3)
@@ -275,6 +279,7 @@ class ControlPlane:
             f"--initial-cluster=default={peer}",
             "--heartbeat-interval=10",
             "--election-timeout=100",
+            f"--unsafe-no-fsync={str(not self.durable).lower()}",
         )
 
     def _start(self, name: str, binary: Path, *args: str) -> Process:

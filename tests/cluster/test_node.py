@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from cluster.processes import ControlPlaneError, MachineError, owned_folder
 from cluster.rest import Rest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cluster.build import Binaries, NodeBinaries
 
 
@@ -69,8 +72,11 @@ def test_a_node_whose_owner_is_killed_leaves_what_the_next_start_removes() -> No
         finally:
             process.kill()
     node_is_dead(*here)
-    with owned_folder(sandbox.FOLDER_PREFIX):
-        sandbox.remove_cgroups_of_the_dead()
+    for _ in until_late():
+        with owned_folder(sandbox.FOLDER_PREFIX):
+            sandbox.remove_cgroups_of_the_dead()
+        if not traces(*here):
+            break
     assert traces(*here) == set()
     assert machine() == before
 
@@ -78,12 +84,21 @@ def test_a_node_whose_owner_is_killed_leaves_what_the_next_start_removes() -> No
 def node_is_dead(folder: str, link: str) -> None:
     """Wait until the kernel has ended everything: what is left are empty cgroups and a folder."""
     harmless = ("/sys/fs/cgroup/", tempfile.gettempdir())
-    for _ in range(200):
+    left: set[str] = set()
+    for _ in until_late():
         left = {trace for trace in traces(folder, link) if not trace.startswith(harmless)}
         if not left:
             return
     message = f"still there: {sorted(left)}"
     raise AssertionError(message)
+
+
+def until_late() -> Iterator[None]:
+    """Look again and again: the kernel takes its time to end what it was told to end."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.05)
 
 
 def test_a_machine_without_containerd_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from embedded.strategies import last_writes, operations
 from tasklock.testing import ApiServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cluster.control_plane import ControlPlane
 
@@ -65,7 +65,7 @@ def compare(sides: tuple[Side, Side], ops: list[Op]) -> int:
 
 @pytest.mark.cluster
 def test_the_embedded_server_answers_as_the_real_one_does(
-    sides: tuple[Side, Side], pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
+    sides: tuple[Side, Side], pytestconfig: pytest.Config, figure: Callable[[str], None]
 ) -> None:
     """Status, reason, causes, warnings and objects of at least 2,000 generated requests.
 
@@ -92,8 +92,7 @@ def test_the_embedded_server_answers_as_the_real_one_does(
     try:
         run()
     finally:
-        with capsys.disabled():
-            print(f"\ndifferential test: {compared} operations compared, TASKLOCK_SEED={number}")
+        figure(f"embedded and real API server: {compared} operations compared, TASKLOCK_SEED={number}")
     assert compared >= min(OPERATIONS, EXAMPLES * 22)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -17,11 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from cluster.build import Binaries
     from tasklock.testing import ApiServer
-
-KUBECTL = shutil.which("kubectl")
-
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="there is no kubectl on this machine")
 
 LEASE = {
     "apiVersion": "coordination.k8s.io/v1",
@@ -37,11 +33,17 @@ def environment(api: ApiServer, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def kubectl(environment: dict[str, str]) -> Callable[..., str]:
+def kubectl(binaries: Binaries, environment: dict[str, str]) -> Callable[..., str]:
     def run(*args: str, body: object = None, fails: bool = False) -> str:
         text = None if body is None else json.dumps(body)
         done = subprocess.run(
-            [str(KUBECTL), *args], env=environment, input=text, capture_output=True, text=True, timeout=60, check=False
+            [str(binaries.kubectl), *args],
+            env=environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert (done.returncode != 0) is fails, done.stdout + done.stderr
         return done.stderr if fails else done.stdout
@@ -110,17 +112,19 @@ def test_delete_deletes_and_waits(kubectl: Callable[..., str], lease: str) -> No
 
 
 def test_wait_for_delete_ends_when_the_lease_goes(
-    api: ApiServer, kubectl: Callable[..., str], environment: dict[str, str], lease: str
+    api: ApiServer, binaries: Binaries, kubectl: Callable[..., str], environment: dict[str, str], lease: str
 ) -> None:
-    arguments = [str(KUBECTL), "wait", "--for=delete", f"lease/{lease}", "--timeout=30s"]
+    arguments = [str(binaries.kubectl), "wait", "--for=delete", f"lease/{lease}", "--timeout=30s"]
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as waiting:
         _until(lambda: any("watch=true" in seen.path for seen in api.requests))
         kubectl("delete", "lease", lease, "--wait=false")
         assert waiting.wait(10) == 0
 
 
-def test_get_watch_prints_each_change(api: ApiServer, environment: dict[str, str], lease: str) -> None:
-    arguments = [str(KUBECTL), "get", "leases", "-w", "--no-headers"]
+def test_get_watch_prints_each_change(
+    api: ApiServer, binaries: Binaries, environment: dict[str, str], lease: str
+) -> None:
+    arguments = [str(binaries.kubectl), "get", "leases", "-w", "--no-headers"]
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         assert watching.stdout.readline().split()[:2] == [lease, "worker-1"]

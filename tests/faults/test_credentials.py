@@ -109,7 +109,7 @@ def test_a_token_that_is_void_loses_the_lock_and_every_error_says_why() -> None:
 
 def test_a_token_file_that_is_gone_is_an_error_that_names_it(place: Place, tokens: Tokens) -> None:
     client: LockClient = place.client(kubeconfig=tokens.kubeconfig)
-    with pytest.raises(LockApiError):
+    with pytest.raises(LockApiError, match=r"No such file or directory' \('.*token'\)"):
         client.lock_task("report").acquire()
 
 

@@ -32,7 +32,7 @@ def test_paused_processes_lose_increments_of_a_register_without_a_fence_and_none
     place: Place,
     porcupine: Path,
     tmp_path: Path,
-    record_property: Callable[[str, object], None],
+    figure: Callable[[str], None],
 ) -> None:
     with Storm(place, tmp_path, workers=PROCESSES) as storm:
         for number in range(PAUSES):
@@ -42,19 +42,16 @@ def test_paused_processes_lose_increments_of_a_register_without_a_fence_and_none
         storm.end()
         count = storm.register.count()
     percent = 100 * count.plain_lost / count.plain
-    figures = (
-        f"without a fence {count.plain_lost} of {count.plain} increments lost ({percent:.0f} %), "
-        f"with one {count.fenced_lost} of {count.fenced}"
+    figure(
+        f"{PROCESSES} processes, {PAUSES} pauses: without a fence {count.plain_lost} of {count.plain} increments lost "
+        f"({percent:.0f} %), with one {count.fenced_lost} of {count.fenced}"
     )
-    record_property("figures", figures)
-    print(f"\n{PROCESSES} processes, {PAUSES} pauses: {figures}")
     assert count.plain_lost >= PAUSES * WRITES
     assert count.fenced_lost == 0
     assert count.fenced > 0
     history = read(tmp_path, storm.killed)
     answer = check(porcupine, history)
-    record_property("checked", answer)
-    assert answer["result"] == "Ok"
+    assert answer["result"] == "Ok", answer
     assert sum(call["op"] == "end" for call in history) >= PAUSES
     for corrupt in (overlapping, older_token, late_write, forgotten_write):
         changed = corrupt(copy.deepcopy(history))

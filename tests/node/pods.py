@@ -119,6 +119,11 @@ def deployment(name: str, replicas: int, pod_spec: dict[str, Any]) -> dict[str, 
     }
 
 
+def is_over(change: Change) -> bool:
+    """Tell whether this Pod is over, as the kubelet reports."""
+    return is_terminated(change) and change.object["status"]["phase"] in {"Succeeded", "Failed"}
+
+
 def is_terminated(change: Change) -> bool:
     """Tell whether a container of this Pod has ended, as the kubelet reports."""
     statuses = change.object.get("status", {}).get("containerStatuses", ())

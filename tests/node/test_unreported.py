@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster.node import Node
-    from node.watcher import Watcher
+    from node.watcher import Change, Watcher
 
 WATCH_SECONDS: Final = 3.0
-TTL: Final = 5
+TRIES: Final = 5
+TTL: Final = 10
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +29,7 @@ def pods(node: Node, jobs: str, leases: Watcher) -> None:
         namespace=jobs,
     )
     for name in ("restarted", "forced"):
-        leases.wait(lease_of(name), "ADDED")
+        leases.wait(lease_of(name), "ADDED", seconds=60.0)
     time.sleep(2.1)  # from now on a death can be proved
 
 
@@ -38,21 +39,22 @@ def test_a_container_that_is_back_and_took_the_lock_again_keeps_it_though_its_po
     leases: Watcher,
 ) -> None:
     name = lease_of("restarted")
-    held = leases.holder(name)
-    assert held is not None
-    uid = node.pod(jobs, "restarted")["metadata"]["uid"]
-    before = node.running_containers(uid)
-    node.kill(jobs, "restarted")
-    while not node.running_containers(uid) - before:  # the kubelet tells of it a moment later
-        time.sleep(0.001)
-    with node.kubelet_paused():
-        taken = leases.wait(name, "ADDED", after=held.moment)
-        stale = node.container_status(jobs, "restarted")
-        time.sleep(WATCH_SECONDS)
-        assert leases.of(name)[-1].uid == taken.uid
+    for _ in range(TRIES):
+        moment = time.monotonic()
+        restart(node, jobs, "restarted")  # the kubelet tells of it a moment later
+        with node.kubelet_paused():
+            taken = taken_within(10.0, leases, name, moment)
+            stale = node.container_status(jobs, "restarted")
+            if taken is not None and "running" not in stale["state"]:
+                time.sleep(WATCH_SECONDS)
+                assert leases.of(name)[-1].uid == taken.uid
+                break
+        leases.wait(name, "ADDED", after=moment)  # it had told of the end not yet, or of the restart already
+        time.sleep(2.1)
+    else:
+        pytest.fail("the kubelet was not once between its two reports")
     node.wait("its news", lambda: node.container_status(jobs, "restarted") != stale)
     time.sleep(WATCH_SECONDS)
-    assert "running" not in stale["state"], "the kubelet was quicker"
     assert leases.of(name)[-1].uid == taken.uid
     assert leases.of(name)[-1].type != "DELETED"
 
@@ -73,13 +75,29 @@ def test_a_pod_deleted_by_force_keeps_its_lock_until_it_expires_and_its_process_
     moment = time.monotonic()
     with node.kubelet_paused():
         node.kubectl("delete", "pod", "forced", f"--namespace={jobs}", "--force", "--grace-period=0", "--wait=false")
-        pod_changes.wait("forced", "DELETED", after=moment, seconds=2.0)
-        gone = leases.wait(name, "DELETED", after=moment, seconds=30.0)
+        pod_changes.wait("forced", "DELETED", after=moment)
+        gone = leases.wait(name, "DELETED", after=moment, seconds=60.0)
         last = [change for change in leases.of(name) if change.type != "DELETED"][-1]
         assert node.is_alive(process)
-        assert gone.moment - last.moment > 1.1 * TTL - 0.2, "freed before it expired, without any evidence"
+        assert gone.moment - last.moment > TTL, "freed before it expired, without any evidence"
         assert said(log, "lost") < gone.moment
     node.wait("the kubelet killed it", lambda: not node.is_alive(process))
+
+
+def restart(node: Node, namespace: str, name: str) -> None:
+    """Kill a pod's container, and return as soon as the next one runs."""
+    uid = node.pod(namespace, name)["metadata"]["uid"]
+    before = node.running_containers(uid)
+    node.kill(namespace, name)
+    while not node.running_containers(uid) - before:
+        time.sleep(0.001)
+
+
+def taken_within(seconds: float, leases: Watcher, name: str, moment: float) -> Change | None:
+    try:
+        return leases.wait(name, "ADDED", after=moment, seconds=seconds)
+    except AssertionError:
+        return None
 
 
 def said(log: Path, word: str) -> float:

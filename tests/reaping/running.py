@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any, Self
 
+from cluster.processes import free_ports
 from cluster.rest import MERGE_PATCH
 from tasklock.naming import lease_name
 
@@ -116,10 +116,9 @@ class Operator:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return one that nobody is given by chance."""
+    (port,) = free_ports(1)
+    return port
 
 
 def wait_until(

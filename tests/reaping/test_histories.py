@@ -17,6 +17,8 @@ from tasklock.testing.kinds import LEASES
 from tasklock.testing.selectors import select
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
 SEED: Final = 20_261_123
@@ -146,7 +148,7 @@ class History:
 
 
 def test_nothing_live_is_reaped_and_everything_dead_is_in_time(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    figure: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a history without trouble within these bounds, in every other one at all.
 
@@ -171,8 +173,7 @@ def test_nothing_live_is_reaped_and_everything_dead_is_in_time(
         tally += history.judge.tally
         tally["grants"] += len(history.world.grants)
         tally["proved"] += len(history.judge.proved)
-    with capsys.disabled():
-        print(f"\n{number} histories from TASKLOCK_SEED={first}: {dict(sorted(tally.items()))}")
+    figure(f"the operator's histories: {number} from TASKLOCK_SEED={first}: {dict(sorted(tally.items()))}")
     if number >= 500:
         for what in ("expired", "container-terminated", "pod-finished", "refused 404", "refused 409", "proved"):
             assert tally[what] > number / 100, f"hardly any history shows {what!r}"

@@ -43,7 +43,7 @@ class Reaping:
         self,
         *,
         until: int | None = None,
-        seconds: float = 3.0,
+        seconds: float = 20.0,
         meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         """Run until so many requests were answered, and whatever follows from that."""

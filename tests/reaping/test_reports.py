@@ -27,7 +27,7 @@ def reap_of(reason: Any = "expired", **annotations: str) -> Reap:
 
 
 def report(
-    *script: Script, reaps: int = 1, enabled: bool = True, busy: Any = lambda: False, seconds: float = 3.0
+    *script: Script, reaps: int = 1, enabled: bool = True, busy: Any = lambda: False, seconds: float = 20.0
 ) -> tuple[Api, Counting]:
     api, counting = Api(*script), Counting()
     wanted = len(script)

@@ -137,11 +137,11 @@ class Referee(Judge):
         during = [one for one in self.history[claim.lease] if one.ended is None or one.ended >= attempt.began]
         others = [one for one in during if one.holder != claim.holder]
         mine = [one for one in during if one.holder == claim.holder]  # had, perhaps, and lost in a pause
-        named = error.holder is not None
         holders = {holder for one in during for holder in one.holders} - {claim.holder}
-        if (named and error.holder not in holders) or not during:
+        true = error.holder in holders  # of a Lease of another, or by a name that somebody wrote into its own
+        if (error.holder is not None and not true) or not during:
             self.blame("no false refusal", f"{client.name} was told that {error.holder} holds {claim.lease}")
-        elif not others and left in mine and client.paused == attempt.paused:  # no pause made it too late to confirm
+        elif not true and not others and left in mine and client.paused == attempt.paused:  # no pause made it too late
             self.blame("no false refusal", f"{client.name} was told that {claim.lease} is held, which is its own")
         if isinstance(error, LockTimeoutError) and attempt.timeout == 0:
             self.blame("no false refusal", f"{client.name} did not wait, and was told of a timeout")

@@ -72,7 +72,7 @@ def report(plan: Plan) -> str:
     return "\n".join(
         [
             f"seed {plan.seed} broke: {outcome.violations[:1]}",
-            f"replay: uv run python tests/simulation --seed {plan.seed}",
+            f"replay: uv run python tests/simulation --seed {plan.seed} --rounds {plan.rounds}",
             f"{len(kept)} decisions left: {kept}",
             f"plan: {small}",
             timeline(outcome),

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,10 @@ from simulation.judge import BOUND
 from simulation.plan import draw
 from simulation.shrink import report
 
-SCHEDULES = int(os.environ.get("TASKLOCK_SIMULATED_SCHEDULES", "1500"))
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SCHEDULES = int(os.environ.get("TASKLOCK_SIMULATED_SCHEDULES", "3000"))
 FIRST = int(os.environ.get("TASKLOCK_SIMULATED_FIRST", "0"))  # the first seed
 
 
@@ -39,13 +42,12 @@ def found() -> dict[str, Any]:
     return result
 
 
-def test_no_schedule_breaks_a_rule(found: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_schedule_breaks_a_rule(found: dict[str, Any], figure: Callable[[str], None]) -> None:
     """A failure is shown shrunk, with the command that replays it."""
-    with capsys.disabled():
-        print(
-            f" {found['schedules']} schedules, {found['counts']['grants']} acquisitions in {found['seconds']:.0f} s",
-            end=" ",
-        )
+    figure(
+        f"simulation: {found['schedules']} schedules from seed {FIRST}, {found['counts']['grants']} acquisitions "
+        f"in {found['seconds']:.0f} s"
+    )
     assert found["failures"] == [], report(draw(found["failures"][0][0]))
 
 
