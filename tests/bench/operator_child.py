@@ -25,7 +25,7 @@ class Stopwatch:
         self.last = 0.0
         self.expired: list[float] = []
         self.deaths: list[float] = []
-        self.death_told: dict[str, float] = {}
+        self.pods: dict[str, float] = {}  # when the newest event of each came, by uid
 
     def event(self, event: Any) -> None:
         if event["type"] in {"MODIFIED", "ADDED", "DELETED"} and (
@@ -53,18 +53,24 @@ def ours(watch: Stopwatch) -> None:
     from tasklock_operator.serve import serve  # noqa: PLC0415
     from tasklock_operator.settings import Settings  # noqa: PLC0415
 
-    lease, reap = App.lease, Reaper._reap
+    lease, pod, reap = App.lease, App.pod, Reaper._reap
 
     def timed_lease(self: Any, event: Any) -> None:
         lease(self, event)
         watch.event(event)
 
+    def timed_pod(self: Any, event: Any) -> None:
+        watch.pods[event["object"]["metadata"]["uid"]] = event.get("at", clock())
+        pod(self, event)
+
     async def timed_reap(self: Any, one: Any) -> Any:
-        late = clock() - one.since
-        (watch.expired if one.reason == "expired" else watch.deaths).append(late)
+        if one.reason == "expired":
+            watch.expired.append(clock() - one.since)
+        else:
+            watch.deaths.append(clock() - watch.pods[one.entry.pod_uid])
         return await reap(self, one)
 
-    App.lease, Reaper._reap = timed_lease, timed_reap  # type: ignore[method-assign]
+    App.lease, App.pod, Reaper._reap = timed_lease, timed_pod, timed_reap  # type: ignore[method-assign]
     logging.basicConfig(level=logging.WARNING)
     asyncio.run(serve(Settings.from_env(os.environ)))
 

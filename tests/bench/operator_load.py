@@ -219,8 +219,9 @@ def reaps(show: Callable[..., None], plane: ControlPlane, folder: Path, scale: f
     seen = f"the last one sent {slowest:.1f} s after it was due (they were made within {planted:.1f} s)"
     show(f"{many:,} leases due together", seen, "≤ 5 s", ok=slowest <= 5)
     death = sorted(told["deaths"])
-    seen = f"p50 {1e3 * statistics.median(death):.1f} ms, p99 {1e3 * death[int(0.99 * len(death))]:.1f} ms"
-    show(f"death known → DELETE sent ({len(death)})", seen, "p99 ≤ 50 ms", ok=death[int(0.99 * len(death))] <= 0.05)
+    late = death[int(0.99 * len(death))]
+    seen = f"p50 {1e3 * statistics.median(death):.1f} ms, p99 {1e3 * late:.1f} ms"
+    show(f"a Pod's event came → DELETE sent ({len(death)})", seen, "p99 ≤ 50 ms", ok=late <= 0.05)
 
 
 def left(grounds: Grounds) -> int:
