@@ -61,6 +61,12 @@ def skipped(user_id: str, name: str, gate: str = "") -> str:
     return work(name, gate)
 
 
+@app.task(name=f"tasks.ünï\n☃ {{}}%s {'x' * 2000}", **late)
+@locked("user {user_id}", ttl=TTL, when_locked="skip")
+def oddly_named(user_id: str, name: str, gate: str = "") -> str:
+    return work(name, gate)
+
+
 @shared_task
 @locked("user {user_id}", ttl=TTL, timeout=60)
 def waiting(user_id: str, name: str, gate: str = "") -> str:

@@ -192,6 +192,33 @@ class TestLocked:
             with pytest.raises(LockApiError):
                 task.delay(7).get()
 
+    @pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param("ünï/çødé ☃ 𝄞", id="unicode"),
+            pytest.param("line\nbreak\r\x00\x1b[31m", id="control characters"),
+            pytest.param("\u202e\u2028", id="nothing to be seen"),
+            pytest.param("{}%s%(message)s", id="patterns"),
+            pytest.param("x" * 2000, id="long"),
+            pytest.param("\ud800", id="a lone surrogate"),
+        ],
+    )
+    def test_takes_a_task_of_any_name(
+        self, app: Celery, client: LockClient, embedded: Place, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        @app.task(name=name)
+        @locked("any", client=client, when_locked="skip")
+        def task() -> Any:
+            return embedded.lease("any", app="shop")["metadata"]["annotations"]["tasklock.dev/note"]
+
+        assert task.delay().get().startswith(name[:100].encode(errors="replace").decode())
+        with client.lock_task("any"), caplog.at_level(logging.INFO, logger="tasklock"):
+            assert task.delay().get() is None
+        (line,) = [record.getMessage() for record in caplog.records if record.name == "tasklock"]
+        assert "was skipped: lock 'any' is held by" in line
+        assert line.isascii()
+        assert line.isprintable()
+
     def test_is_not_re_entrant(self, app: Celery, client: LockClient) -> None:
         @app.task
         @locked("outer_{number}", client=client)

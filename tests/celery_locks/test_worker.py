@@ -49,6 +49,17 @@ def test_a_task_that_finds_the_lock_held_comes_back_when_it_is_free(worker: Work
 
 
 @embedded_only
+def test_a_task_of_an_odd_name_is_told_from_another_run_of_it(worker: Worker) -> None:
+    odd = f"ünï\n☃ {{}}%s {'x' * 2000}"
+    first = worker.send(odd, "odd", "odd 1", "odd")
+    worker.started("odd 1")
+    second = worker.send(odd, "odd", "odd 2")
+    assert second.came_to("SUCCESS", "RETRY") is None, "skipped"
+    worker.open("odd")
+    assert first.get() == "odd 1"
+
+
+@embedded_only
 def test_coming_back_uses_up_no_retries(worker: Worker) -> None:
     first = worker.send("retried", "often", "often 1", "often")
     worker.started("often 1")

@@ -55,13 +55,13 @@ def leave_by_exit(hold: Hold) -> None:
 def main() -> None:
     order = json.loads(sys.argv[1])
     client = LockClient("contract", **order["client"])
-    with client.lock_task("report", ttl=2) as hold:
+    with client.lock_task("report", ttl=3) as hold:
 
         def child() -> dict[str, object]:
             hold.release()  # the parent's: must do nothing
-            own = client.lock_task("own", ttl=1)
+            own = client.lock_task("own", ttl=3)
             with own as held:
-                time.sleep(1.5)  # renewed by a keeper of the child's own
+                time.sleep(2.2)  # renewed by a keeper of the child's own
                 held.ensure_held()
                 return {
                     "sees the parent's as locked": client.is_locked("report"),
@@ -71,7 +71,7 @@ def main() -> None:
 
         FINDINGS["child"] = in_child(child)
         leave_by_exit(hold)
-        time.sleep(1.5)
+        time.sleep(2.2)
         hold.ensure_held()
         FINDINGS["grandchild"] = in_child(lambda: in_child(lambda: is_refused(client.lock_task("report"))))
     FINDINGS["refused afterwards"] = in_child(lambda: is_refused(client.lock_task("report")))

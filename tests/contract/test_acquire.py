@@ -201,10 +201,10 @@ def test_tokens_strictly_increase_from_grant_to_grant_whoever_gets_them(
 
 
 def test_closing_a_client_loses_nothing_that_it_holds(place: Place, client: LockClient) -> None:
-    with client.lock_task("report", ttl=1) as hold:
+    with client.lock_task("report", ttl=3) as hold:
         for _ in range(4):
             client.close()
-            time.sleep(0.25)
+            time.sleep(0.55)  # 2.2 s in all: longer than it lasts without a renewal
         hold.ensure_held()
         assert client.is_locked("report")
     assert place.lease("report") is None
@@ -215,9 +215,9 @@ def test_a_lock_is_held_beyond_its_ttl_by_renewals(
     client: LockClient,
     other: LockClient,
 ) -> None:
-    ttl = 1
+    ttl = 3
     with client.lock_task("report", ttl=ttl) as hold:
-        until = time.monotonic() + 2.5 * ttl
+        until = time.monotonic() + 1.3 * ttl
         while time.monotonic() < until:
             with pytest.raises(TaskLockedException):
                 other.lock_task("report").acquire()

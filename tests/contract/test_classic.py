@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from contract.place import wait_until
 from tasklock import TaskLockedException
 
@@ -20,15 +22,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import pytest
-
     from contract.place import Place
     from tasklock import LockClient
 
 
-def work(*tasks: Callable[[], Any]) -> list[Any]:
-    """Run tasks at once, a worker each; return what they returned or raised, in order."""
+@pytest.fixture
+def clients(place: Place) -> list[LockClient]:
+    """Give five workers a client each."""
+    return [place.client() for _ in range(5)]
+
+
+def work(*tasks: Callable[[], Any], winner: Busy | None = None) -> list[Any]:
+    """Run tasks at once, a worker each; return what they returned or raised, in order.
+
+    ``winner`` is what the one does that gets the lock: it goes on until all others have ended, refused.
+    """
     started = threading.Barrier(len(tasks))
+    ended: list[Callable[[], Any]] = []
+    if winner is not None:
+        winner.until = lambda: len(ended) >= len(tasks) - 1
 
     def run(task: Callable[[], Any]) -> Any:
         started.wait(30)
@@ -36,9 +48,24 @@ def work(*tasks: Callable[[], Any]) -> list[Any]:
             return task()
         except Exception as error:  # noqa: BLE001 - a consumer stores it as the task's result
             return error
+        finally:
+            ended.append(task)
 
     with ThreadPoolExecutor(len(tasks)) as workers:
         return list(workers.map(run, tasks))
+
+
+def with_retries(task: Callable[[], Any]) -> Callable[[], Any]:
+    """Run a task again while its lock is held, as the consumer does where the task has retries."""
+
+    def run() -> Any:
+        while True:
+            try:
+                return task()
+            except TaskLockedException:
+                time.sleep(0.05)
+
+    return run
 
 
 class Busy:
@@ -46,19 +73,21 @@ class Busy:
 
     def __init__(self, seconds: float = 0.4) -> None:
         self.seconds = seconds
+        self.until: Callable[[], bool] = lambda: True
         self.times = 0
         self._inside = threading.Lock()
 
     def __call__(self) -> None:
         assert self._inside.acquire(blocking=False), "it runs twice at the same time"
         time.sleep(self.seconds)
+        wait_until(self.until, within=30)
         self.times += 1
         self._inside.release()
 
 
 def test_basic_task_locking(client: LockClient) -> None:
     """Only one worker executes the block at a time; the other task ends with TaskLockedException, as in Huey."""
-    counting = Busy()
+    counting = Busy(0)
 
     def update_user_count() -> int:
         # Use lock as context manager
@@ -67,7 +96,7 @@ def test_basic_task_locking(client: LockClient) -> None:
             counting()
             return 7
 
-    results = work(update_user_count, update_user_count)
+    results = work(update_user_count, update_user_count, winner=counting)
     assert min(map(str, results)) == "7"
     assert sum(isinstance(result, TaskLockedException) for result in results) == 1
     assert counting.times == 1
@@ -90,7 +119,7 @@ def test_basic_task_locking_where_the_second_waits_for_the_first_to_complete(cli
 def test_lock_as_a_reusable_decorator(client: LockClient) -> None:
     # Create a reusable lock
     user_stats_lock = client.lock_task("user_stats")
-    calculating = Busy()
+    calculating = Busy(0)
 
     @user_stats_lock
     def update_user_stats(user_id: int) -> dict[str, int]:
@@ -98,7 +127,7 @@ def test_lock_as_a_reusable_decorator(client: LockClient) -> None:
         calculating()
         return {"user": user_id}
 
-    results = work(*(lambda user_id=user_id: update_user_stats(user_id) for user_id in range(4)))
+    results = work(*(lambda user_id=user_id: update_user_stats(user_id) for user_id in range(4)), winner=calculating)
     assert calculating.times == 1
     assert [result for result in results if isinstance(result, dict)] == [
         {"user": user_id} for user_id, result in enumerate(results) if isinstance(result, dict)
@@ -108,7 +137,7 @@ def test_lock_as_a_reusable_decorator(client: LockClient) -> None:
 
 
 def test_lock_as_an_inline_decorator(client: LockClient) -> None:
-    writing = Busy()
+    writing = Busy(0)
 
     @client.lock_task("report_generation")
     def generate_daily_report() -> str:
@@ -116,7 +145,7 @@ def test_lock_as_an_inline_decorator(client: LockClient) -> None:
         writing()
         return "Report generated"
 
-    results = work(generate_daily_report, generate_daily_report)
+    results = work(generate_daily_report, generate_daily_report, winner=writing)
     assert results.count("Report generated") == 1
     assert writing.times == 1
     assert generate_daily_report() == "Report generated"
@@ -259,23 +288,30 @@ def test_lock_with_a_timeout_that_polls(client: LockClient, other: LockClient) -
         except TimeoutError as e:
             return f"Processing failed: {e}"
 
-    def process_without_polling(data: str, timeout: float) -> str:
+    waits_for_the_lock(process_with_timeout, other)
+
+
+def test_lock_with_a_timeout_that_needs_no_polling(client: LockClient, other: LockClient) -> None:
+    def process_with_timeout(data: str, timeout: float) -> str:
         try:
             with client.lock_task("critical_resource", timeout=timeout):
                 return data.upper()
         except TimeoutError as e:
             return f"Processing failed: {e}"
 
-    for process in (process_with_timeout, process_without_polling):
-        assert process("data", 60) == "DATA"
-        hold = other.lock_task("critical_resource").acquire()
-        assert process("data", 0.5).startswith("Processing failed: ")
-        with ThreadPoolExecutor(1) as worker:
-            result = worker.submit(process, "data", 60)
-            time.sleep(0.4)
-            assert not result.done()
-            hold.release()
-            assert result.result(30) == "DATA"
+    waits_for_the_lock(process_with_timeout, other)
+
+
+def waits_for_the_lock(process: Callable[[str, float], str], other: LockClient) -> None:
+    assert process("data", 60) == "DATA"
+    hold = other.lock_task("critical_resource").acquire()
+    assert process("data", 0.5).startswith("Processing failed: ")
+    with ThreadPoolExecutor(1) as worker:
+        result = worker.submit(process, "data", 60)
+        time.sleep(0.4)
+        assert not result.done()
+        hold.release()
+        assert result.result(60) == "DATA"
 
 
 def test_database_connection_pooling_with_locks(
@@ -292,7 +328,7 @@ def test_database_connection_pooling_with_locks(
         # Use lock to coordinate database access
         lock_name = f"db_access_{db_name}"
 
-        with client.lock_task(lock_name, timeout=60):
+        with client.lock_task(lock_name):
             # Get or create database connection
             if db_name not in db_connections:
                 opened.append(db_name)
@@ -308,8 +344,8 @@ def test_database_connection_pooling_with_locks(
 
     try:
         assert database_task("create table t (n)") == "Query executed: 0 rows"
-        insert = lambda: database_task("insert into t values (1)")  # noqa: E731
-        elsewhere = lambda: database_task("select 1", db_name="other")  # noqa: E731
+        insert = with_retries(lambda: database_task("insert into t values (1)"))
+        elsewhere = with_retries(lambda: database_task("select 1", db_name="other"))
         results = work(insert, insert, insert, insert, elsewhere, elsewhere)
         assert results == ["Query executed: 0 rows"] * 4 + ["Query executed: 1 rows"] * 2
         assert database_task("select * from t") == "Query executed: 4 rows"
@@ -319,9 +355,9 @@ def test_database_connection_pooling_with_locks(
             connection.close()
 
 
-def test_singleton_task(place: Place) -> None:
+def test_singleton_task(clients: list[LockClient]) -> None:
     """One instance across all workers, each with a client of its own."""
-    performing = Busy()
+    performing = Busy(0)
 
     def singleton_task(client: LockClient) -> str:
         lock_name = "singleton_task_global"
@@ -334,10 +370,9 @@ def test_singleton_task(place: Place) -> None:
         except TaskLockedException:
             return "Singleton task already running"
 
-    clients = [place.client() for _ in range(5)]
     for client in clients:
         client.is_locked("warm")
-    results = work(*(lambda client=client: singleton_task(client) for client in clients))
+    results = work(*(lambda client=client: singleton_task(client) for client in clients), winner=performing)
     assert sorted(results) == ["Singleton task already running"] * 4 + ["Singleton task completed"]
     assert performing.times == 1
 
@@ -379,8 +414,10 @@ def test_batches_and_items_with_nested_locks(client: LockClient, other: LockClie
         assert batch_processor(1) == ("Batch 1: 3 items processed", ["a", "Item b locked", "c"])
     with other.lock_task("batch_1"):
         assert batch_processor(1) == ("Batch 1 already being processed", [])
-    assert processed == ["a", "c"]
-    assert client.locks() == []
+    with other.lock_task("batch_2"):
+        assert batch_processor(1)[1] == ["a", "b", "c"]
+    assert processed == ["a", "c", "a", "b", "c"]
+    assert other.locks() == []
 
 
 def test_periodic_check_of_critical_locks(client: LockClient, other: LockClient) -> None:
@@ -416,17 +453,17 @@ def test_periodic_check_of_long_held_locks_now_that_locks_have_owners(place: Pla
         return client.flush_stale()
 
     place.plant("database_backup", ttl=1)
-    with place.client().lock_task("report_generation", ttl=1) as hold:
+    with place.client().lock_task("report_generation", ttl=3) as hold:
         assert long_held_locks(600) == {}
-        wait_until(lambda: len(long_held_locks(2)) == 2, every=0.1)
-        wait_until(lambda: long_held_locks(2)["database_backup"] == ("somebody_0badcafe", True), every=0.1)
+        wait_until(lambda: len(long_held_locks(6)) == 2, every=0.1)  # twice the ttl: unrenewed, it would look stale
+        assert long_held_locks(6)["database_backup"] == ("somebody_0badcafe", True)
         holder = place.lease("report_generation")["spec"]["holderIdentity"]
-        assert long_held_locks(2)["report_generation"] == (holder, False)
+        assert long_held_locks(6)["report_generation"] == (holder, False)
         assert cleanup_stale_locks() == {"database_backup"}
         hold.ensure_held()
 
 
-def test_force_unlock_emergency(place: Place, client: LockClient) -> None:
+def test_force_unlock_emergency(place: Place, client: LockClient, other: LockClient) -> None:
     def force_unlock_emergency(lock_names: str | list[str]) -> str:
         """Emergency lock release (use with extreme caution)."""
         if not isinstance(lock_names, list):
@@ -439,5 +476,5 @@ def test_force_unlock_emergency(place: Place, client: LockClient) -> None:
         place.plant(lock_name, ttl=600)
     assert force_unlock_emergency("database_backup") == "Emergency unlock completed. Released: {'database_backup'}"
     assert "'user_stats'" in force_unlock_emergency(["report_generation", "user_stats"])
-    assert client.locks() == []
+    assert other.locks() == []
     assert force_unlock_emergency("user_stats") == "Emergency unlock completed. Released: set()"

@@ -131,13 +131,18 @@ def test_a_coroutine_holds_the_lock_until_it_has_returned(lock: TaskLock, other:
 
 
 def test_of_two_tasks_that_call_a_decorated_coroutine_one_is_refused(lock: TaskLock, other: LockClient) -> None:
+    refused = asyncio.Event()
+
     @lock
     async def report() -> str:
-        await asyncio.sleep(0.5)
+        await refused.wait()
         return "written"
 
     async def both() -> list[object]:
-        return await asyncio.gather(report(), report(), return_exceptions=True)
+        tasks = [asyncio.create_task(report()) for _ in range(2)]
+        await asyncio.wait(tasks, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        refused.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
     results = asyncio.run(both())
     assert sorted(type(result).__name__ for result in results) == ["TaskLockedException", "str"]

@@ -14,7 +14,7 @@ from tasklock import LockLostError
 from tasklock.naming import lease_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from contract.place import Place
@@ -133,6 +133,7 @@ def test_without_an_answer_the_lock_is_lost_at_two_thirds_of_its_ttl(
     place: Place,
     proxy: Proxy,
     tmp_path: Path,
+    stalled: Callable[[], float],
     *,
     answers_again: bool,
 ) -> None:
@@ -150,7 +151,7 @@ def test_without_an_answer_the_lock_is_lost_at_two_thirds_of_its_ttl(
         if not answers_again:
             with pytest.raises(LockLostError):
                 hold.release()
-    assert before + 2 <= lost_at < after + 2 + 2  # never too early; late only as a busy machine is
+    assert before + 2 <= lost_at < after + 2 + 2 + stalled()  # never too early; late only as a busy machine is
     if answers_again:
         assert place.lease("report")["metadata"]["uid"] == hold.uid  # stays while its body runs
         time.sleep(0.5)
@@ -176,7 +177,7 @@ def test_answers_that_are_late_but_in_time_lose_nothing(place: Place, proxy: Pro
 
 
 def test_a_change_of_metadata_loses_nothing(place: Place, client: LockClient) -> None:
-    with client.lock_task("report", ttl=1) as hold:
+    with client.lock_task("report", ttl=3) as hold:
         for metadata in (
             {"annotations": {"team": "billing"}},
             {"labels": {"team": "billing"}},
@@ -184,7 +185,7 @@ def test_a_change_of_metadata_loses_nothing(place: Place, client: LockClient) ->
             {"annotations": {"team": None}, "labels": {"team": None}},
         ):
             assert place.leases.patch(hold.lease, {"metadata": metadata}).status == 200
-            time.sleep(0.35)
+            time.sleep(1.05)
             hold.ensure_held()
     assert place.lease("report") is None
 
@@ -193,7 +194,7 @@ def test_a_renew_time_that_somebody_else_wrote_is_overwritten_by_the_next_renewa
     place: Place,
     client: LockClient,
 ) -> None:
-    with client.lock_task("report", ttl=1) as hold:
+    with client.lock_task("report", ttl=3) as hold:
         reply = place.leases.patch(hold.lease, {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}})
         assert reply.status == 200
         wait_until(lambda: place.lease("report")["spec"]["renewTime"] > "2021")

@@ -32,14 +32,14 @@ def test_a_waiter_takes_a_lock_over_that_it_saw_unchanged_for_longer_than_its_tt
 
 
 def test_the_second_try_takes_a_lock_over_that_the_first_saw(place: Place, client: LockClient) -> None:
-    place.plant("report", ttl=1)
+    place.plant("report", ttl=3)
     lock = client.lock_task("report")
     with pytest.raises(TaskLockedException):
         lock.acquire()
     time.sleep(0.5)
     with pytest.raises(TaskLockedException):
         lock.acquire()
-    time.sleep(0.8)
+    time.sleep(3)
     lock.acquire().release()
 
 
@@ -68,13 +68,13 @@ def test_one_of_many_waiters_takes_a_stale_lock_over_and_the_others_follow(place
 
 
 def test_a_lock_that_changes_is_not_taken_over(place: Place, client: LockClient) -> None:
-    lease = place.plant("report", ttl=1)["metadata"]["name"]
+    lease = place.plant("report", ttl=2)["metadata"]["name"]
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(client.lock_task("report").acquire, 1.8)
-        for turn in range(4):
-            reply = place.leases.patch(lease, {"spec": {"renewTime": f"2020-01-01T00:00:00.00000{turn}Z"}})
+        waiting = pool.submit(client.lock_task("report").acquire, 2.8)
+        for turn in range(30):
+            reply = place.leases.patch(lease, {"spec": {"renewTime": f"2020-01-01T00:00:00.{turn:06}Z"}})
             assert reply.status == 200
-            time.sleep(0.5)
+            time.sleep(0.1)
         with pytest.raises(LockTimeoutError):
             waiting.result(20)
     assert place.lease("report") is not None

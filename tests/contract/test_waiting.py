@@ -89,9 +89,9 @@ def test_waiters_get_the_lock_one_after_the_other(place: Place) -> None:
 
 def test_a_waiter_outwaits_a_holder_that_lives_longer_than_its_ttl(client: LockClient, other: LockClient) -> None:
     with ThreadPoolExecutor(1) as pool:
-        with client.lock_task("report", ttl=1) as hold:
-            waiting = pool.submit(other.lock_task("report", ttl=1).acquire, 60)
-            time.sleep(1.8)
+        with client.lock_task("report", ttl=3) as hold:
+            waiting = pool.submit(other.lock_task("report").acquire, 60)
+            time.sleep(3.9)  # unrenewed, it would be stale after 3.3 s
             assert not waiting.done()
             hold.ensure_held()
         waiting.result(20).release()

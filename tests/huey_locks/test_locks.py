@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import threading
@@ -229,24 +230,27 @@ def test_empty_names_are_flushed_as_little_as_in_huey(huey: Huey, other: LockCli
 
 
 def test_a_contended_task_tells_it_as_huey_does(huey: Huey, other: LockClient) -> None:
-    told = []
-    huey.signal()(lambda signal, *_: told.append(signal))
+    def story(huey: Huey, holder: Any) -> list[Any]:
+        told: list[Any] = []
+        huey.signal()(lambda signal, *_: told.append(signal))
 
-    @huey.task(retries=1)
-    @huey.lock_task("report")
-    def report() -> str:
-        return "done"
+        @huey.task(retries=1)
+        @huey.lock_task("report")
+        def report() -> str:
+            return "done"
 
-    result = report()
-    told.clear()
-    with other.lock_task("report"):
-        assert run_next(huey) is None
-    assert SIGNAL_LOCKED in told
-    assert SIGNAL_RETRYING in told
-    assert result.get() is None  # a retry is to come
-    assert run_next(huey) == "done"
-    assert told[-1] == SIGNAL_COMPLETE
-    assert result.get() == "done"
+        result = report()
+        with holder.lock_task("report"):
+            told.append(run_next(huey))
+        told.append(type(result.get_raw_result(preserve=True)))
+        result.reset()
+        told += [run_next(huey), result.get()]
+        return told
+
+    own = MemoryHuey(APP)
+    told = story(huey, other)
+    assert told == story(own, own)
+    assert {SIGNAL_LOCKED, SIGNAL_RETRYING, SIGNAL_COMPLETE, "done"} <= set(told)
 
 
 def test_a_contended_periodic_task_leaves_nothing_in_the_result_store(plain: Huey, own: LockClient) -> None:
@@ -394,6 +398,7 @@ def test_a_huey_is_changed_once(huey: Huey) -> None:
         ("übung/../x\n", "bung-x-"),
         ("", "app-"),
         ("x" * 64, "x" * 46 + "-"),
+        ("\ud800", "app-"),
     ],
 )
 def test_a_huey_of_any_name_has_an_app(name: str, app: str, place: Place) -> None:
@@ -405,12 +410,38 @@ def test_a_huey_of_any_name_has_an_app(name: str, app: str, place: Place) -> Non
         assert huey.flush_locks() == {"report"}
 
 
-@pytest.mark.parametrize("name", ["user_42_processing", "a b", "ünïcode", "../../etc", "x" * 10_000, 42, "a.lock.b"])
+@pytest.mark.parametrize(
+    "name", ["user_42_processing", "a b", "ünïcode", "../../etc", "x" * 10_000, 42, "a.lock.b", "line\nbreak\x00"]
+)
 def test_a_lock_of_any_name(huey: Huey, name: Any) -> None:
     with huey.lock_task(name):
         assert huey.is_locked(name)
         assert huey.flush_locks(str(name)) == {str(name)}
     assert not huey.is_locked(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["ünï/çødé ☃ 𝄞", "line\nbreak\r\x1b[31m", "\u202e\u2028", "{}%s%(message)s", "x" * 2000]
+)
+def test_a_task_of_any_name_is_locked_under_its_name(
+    huey: Huey, other: LockClient, place: Place, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of any that Python takes for a class, which a task becomes: no lone surrogates."""
+
+    @huey.task(name=name)
+    @huey.lock_task(name)
+    def report() -> Any:
+        return place.lease(name)["metadata"]["annotations"]["tasklock.dev/name"]
+
+    report()
+    assert run_next(huey) == name
+    report()
+    with other.lock_task(name):
+        assert run_next(huey) is None
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "not run, lock '" in line
+    assert line.isascii()
+    assert line.isprintable()
 
 
 @pytest.mark.parametrize(("name", "ttl"), [("", None), ("\ud800", None), ("a", 0), ("a", -1), ("a", "30"), ("a", True)])

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ["pytest", "pytest-timeout", "hypothesis"]
 SUITES = ["tests/unit"]
+HUEY_SUITES = [f"tests/huey_locks/test_{name}.py" for name in ("bridge", "classic", "locks", "unavailable")]
 
 
 def interpreters() -> list[tuple[str, Path]]:
@@ -104,6 +105,22 @@ def test_the_library_alone_needs_neither_click_nor_rich(wheel: Path, tmp_path: P
     assert done.returncode == 2
     assert "tasklock[operator]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_locks_work_with_the_oldest_huey_that_is_allowed(wheel: Path, tmp_path: Path) -> None:
+    """On the embedded server, with the storages that need no server of their own."""
+    uv = shutil.which("uv") or "uv"
+    home = tmp_path / "venv"
+    install = [uv, "pip", "install", "--python", home / "bin/python"]
+    run(uv, "venv", "--python", sys.executable, home)
+    run(*install, f"{wheel}[testing]", *TOOLS)
+    installed = run(*install, "--resolution", "lowest-direct", f"{wheel}[huey]", "huey")
+    (oldest,) = re.findall(r'"huey>=([\d.]+)', (ROOT / "pyproject.toml").read_text())
+    assert f"huey=={oldest}" in installed
+    only = ["-m", "not cluster", "-k", "not redis and not postgresql"]
+    output = run(home / "bin/pytest", "-q", *only, "-p", "no:cacheprovider", *HUEY_SUITES)
+    assert re.search(r"\d+ passed", output)
 
 
 @pytest.mark.slow

@@ -30,7 +30,8 @@ class TaskLock(HueyTaskLock):
 
     def __init__(self, huey: Huey, name: object, ttl: float | None = None) -> None:
         """Name a lock; nothing is sent. Raises InvalidLockError for a name or ttl that no lock can have."""
-        super().__init__(huey, str(name), ttl)
+        super().__init__(huey, str(name))
+        self._ttl = ttl  # Huey's own knows one since 3.4
         self._entered: list[Taken] = []
         if (locks := self._locks) is not None:
             lease_name(locks.client.app, self._name)
