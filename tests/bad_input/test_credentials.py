@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,16 +67,19 @@ def test_401_to_a_watch_reloads_too(tmp_path: Path, loads: list[Source]) -> None
             hold = holder.lock_task("x").acquire()
             assert waiter.namespace
             kubeconfig(tmp_path, api.url, user={"token": "two"})
+            watched = threading.Event()
 
             def rotate(_method: str, path: str) -> None:
                 if "watch=1" in path:
                     api.token = "two"
+                    watched.set()
 
             api.fault = rotate
-            import threading  # noqa: PLC0415
-
-            threading.Timer(0.4, hold.release).start()
-            waiter.lock_task("x").acquire(timeout=5).release()
+            with ThreadPoolExecutor(1) as pool:
+                waiting = pool.submit(waiter.lock_task("x").acquire, 30)
+                assert watched.wait(30)
+                hold.release()
+                waiting.result().release()
         assert len(loads) == 4, "each client once at first, and once when its token was refused"
 
 
@@ -91,8 +96,6 @@ def test_a_reload_that_fails_keeps_the_old_credentials_and_says_401(tmp_path: Pa
 
 
 def test_many_threads_that_meet_401_reload_once(tmp_path: Path, loads: list[Source]) -> None:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
     with ApiServer(token="fresh", latency=0.1) as api:
         path = kubeconfig(tmp_path, api.url, user={"token": "old"})
         client = LockClient(kubeconfig=path)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cluster.control_plane import ControlPlane
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Tasklock:
 
     def __call__(self, *args: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         process = self.start(*args, stdin=subprocess.PIPE)
-        out, err = process.communicate(text, timeout=60)
+        out, err = process.communicate(text, timeout=120)
         return subprocess.CompletedProcess(args, process.returncode, out, err)
 
     def invoke(self, *args: str) -> Result:

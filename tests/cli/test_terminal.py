@@ -83,7 +83,7 @@ def test_ctrl_c_ends_the_command_and_releases_the_lock(tasklock: Tasklock, termi
 def test_ctrl_c_while_it_waits_for_the_lock_ends_it(tasklock: Tasklock, terminals: list[Terminal]) -> None:
     with tasklock.client() as client, client.lock_task("job"):
         terminals.append(terminal := Terminal(tasklock.command("run", "job", "--wait", "--", "true"), tasklock.env))
-        time.sleep(2)
+        terminal.expect("waiting for it")
         terminal.type("\x03")
         assert terminal.end() == 130
 
@@ -125,12 +125,12 @@ def test_after_a_stop_that_outlasted_the_lock_the_command_is_ended(
     env = tasklock.env | {"PS1": "$ ", "TERM": "dumb"}
     terminals.append(terminal := Terminal(["bash", "--norc", "--noprofile", "--noediting", "-i"], env))
     terminal.expect(r"\$ ")
-    terminal.type(f"{sys.executable} -m tasklock run job --ttl 1 -- sh -c 'echo rea''dy; cat'; echo co''de $?\n")
+    terminal.type(f"{sys.executable} -m tasklock run job --ttl 3 -- sh -c 'echo rea''dy; cat'; echo co''de $?\n")
     terminal.expect("ready\r\n")
     time.sleep(0.2)
     terminal.type("\x1a")
     terminal.expect("Stopped")
-    time.sleep(1.5)
+    time.sleep(2.5)
     terminal.type("fg; echo co''de $?\n")
     terminal.expect("code 76")
     terminal.type("exit\n")

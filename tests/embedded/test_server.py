@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from cluster.rest import MERGE_PATCH, Rest
+from contract.place import wait_until
 from tasklock.testing import ApiServer, Fault
 from tasklock.testing.kinds import LEASES
 
@@ -295,13 +296,15 @@ def test_a_watch_can_be_cut_in_the_middle_of_an_event() -> None:
             next(events)
 
 
-@pytest.mark.parametrize("fault", [Fault(delay_before=0.3), Fault(delay_after=0.3)])
+@pytest.mark.parametrize("fault", [Fault(delay_before=2), Fault(delay_after=2)])
 def test_a_delay_is_before_or_after_the_write(fault: Fault) -> None:
     with ApiServer(fault=fault_once(fault)) as api:
         thread = threading.Thread(target=Rest(api.url).request, args=("POST", LEASE_PATH, body()))
         thread.start()
+        wait_until(lambda: api.requests)
         time.sleep(0.1)
         status = Rest(api.url).request("GET", f"{LEASE_PATH}/a").status
+        assert thread.is_alive()
         assert (status == 200) is bool(fault.delay_after)
         thread.join()
         assert Rest(api.url).request("GET", f"{LEASE_PATH}/a").status == 200

@@ -42,7 +42,7 @@ class Outcome:
 def pause(arguments: list[str], *, env: dict[str, str], lock: str) -> Outcome:
     """Pause a holder between its reading and its writing until another one has been through."""
     command = [sys.executable, str(EXAMPLES / arguments[0]), *arguments[1:], "--lock", lock]
-    with subprocess.Popen([*command, "--ttl", "1", "--work", "0.3"], stdout=subprocess.PIPE, text=True, env=env) as one:
+    with subprocess.Popen([*command, "--ttl", "1", "--work", "4"], stdout=subprocess.PIPE, text=True, env=env) as one:
         try:
             assert one.stdout is not None
             first = one.stdout.readline()

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cluster.rest import MERGE_PATCH, Reply
+from contract.place import wait_until
 from fencing.places import FENCE, MANIFESTS, Fenced, accepted, refused
 
 if TYPE_CHECKING:
@@ -185,23 +186,16 @@ def test_a_fence_is_set_back_only_by_the_verb_for_it_and_in_so_many_words(fenced
             }
             accepted(fenced.rest.request("POST", f"{rbac}/rolebindings", body))
     writer, chief = (fenced.control_plane.service_account_rest(fenced.namespace, name) for name in ("writer", "chief"))
-    refused(_settled(lambda: fenced.patch("reset", rest=writer)), "verb resetfence")
+    for rest in (writer, chief):
+        wait_until(lambda rest=rest: fenced.patch(rest=rest).status == 200)  # the API server knows of the Role
+    refused(fenced.patch("reset", rest=writer), "verb resetfence")
     refused(fenced.patch("1", rest=chief), "comes too late")  # the verb alone excuses no late write
     refused(fenced.patch("1"), "comes too late")  # nor does being the administrator
-    accepted(_settled(lambda: fenced.patch("reset", rest=chief)))
+    wait_until(lambda: fenced.patch("reset", rest=chief).status == 200)
     accepted(fenced.patch("1", rest=writer))
     refused(WAYS["merge patch"](fenced, None), "may not be removed")
     accepted(fenced.patch("reset"))
     accepted(WAYS["merge patch"](fenced, None))
-
-
-def _settled(ask: Callable[[], Reply]) -> Reply:
-    """Ask again while the API server does not know of the Role yet."""
-    for _ in range(50):
-        reply = ask()
-        if "tasklock-fence" in reply.body.get("message", "") or reply.status == 200:
-            break
-    return reply
 
 
 def test_writers_that_race_never_lower_it(fenced: Fenced) -> None:

@@ -71,7 +71,7 @@ class Visitor:
         context = self._browser.new_context(
             color_scheme=scheme, viewport={"width": WIDTHS[width], "height": 800}, **options
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         self._contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: self.complaints.append(message.text))

@@ -17,6 +17,7 @@ from tasklock.testing import ApiServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tasklock.keeper import Keeper
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no bug
 settings.load_profile("unhurried")
@@ -68,6 +69,11 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 def our_threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name.startswith("tasklock-") and "api-server" not in one.name]
+
+
+def threads_of(keeper: Keeper) -> list[threading.Thread]:
+    """Return the threads of one keeper: those of earlier tests still look after what was abandoned there."""
+    return [one for one in our_threads() if getattr(getattr(one, "_target", None), "__self__", None) is keeper]
 
 
 def eventually(condition: Callable[[], object], *, within: float = 5.0) -> bool:

@@ -91,8 +91,8 @@ def test_it_is_not_re_entrant(client: LockClient, name: str) -> None:
 
 def test_a_wait_ends_as_soon_as_the_lock_is_free(client: LockClient, other: LockClient, name: str) -> None:
     hold = other.lock_task(name).acquire()
-    threading.Timer(0.2, hold.release).start()
     begun = time.monotonic()
+    threading.Timer(0.2, hold.release).start()
     with client.lock_task(name, timeout=10):
         assert 0.15 < time.monotonic() - begun < 5
 
@@ -158,10 +158,10 @@ def test_locks_lists_what_is_held_longest_first(client: LockClient, other: LockC
 
 def test_a_lost_lock_is_told_once_in_every_way(client: LockClient, other: LockClient, name: str) -> None:
     told: list[Hold] = []
-    lock = client.lock_task(name, ttl=1, on_lost=told.append)
+    lock = client.lock_task(name, ttl=3, on_lost=told.append)
     with pytest.raises(LockLostError) as caught, lock as hold:  # noqa: PT012 - the block is what is tested
         other.clear(name)
-        assert eventually(lambda: hold.lost, within=2)
+        assert eventually(lambda: hold.lost)
         assert hold.lost
         assert hold.lost.reason == "deleted"
         assert hold.valid_for == 0
@@ -169,7 +169,7 @@ def test_a_lost_lock_is_told_once_in_every_way(client: LockClient, other: LockCl
             hold.ensure_held()
         assert eventually(lambda: told)
     assert (caught.value.name, caught.value.reason) == (name, "deleted")
-    time.sleep(0.8)
+    time.sleep(1.5)
     assert told == [hold], "neither the expiry nor the release tells it again"
 
 
@@ -219,13 +219,13 @@ def test_a_body_that_fails_is_never_masked_by_the_apis_trouble(
 
 
 def test_no_answer_is_a_loss_at_two_thirds_of_the_ttl_with_its_cause(
-    api: ApiServer, client: LockClient, name: str
+    api: ApiServer, client: LockClient, name: str, stalled: Callable[[], float]
 ) -> None:
     begun = time.monotonic()
-    hold = client.lock_task(name, ttl=1).acquire()
+    hold = client.lock_task(name, ttl=3).acquire()
     api.fault = failing("PATCH")
-    assert eventually(lambda: hold._grant.loss, within=2), "told without anybody asking"
-    assert 0.6 < time.monotonic() - begun < 2
+    assert eventually(lambda: hold._grant.loss, within=20), "told without anybody asking"
+    assert 1.9 < time.monotonic() - begun < 4 + stalled()
     api.fault = None
     with pytest.raises(LockLostError) as caught:
         hold.release()
@@ -270,11 +270,11 @@ def test_a_release_that_is_not_answered_is_logged_and_left_to_expire(
 
 
 def test_an_outage_shorter_than_the_validity_is_survived(api: ApiServer, client: LockClient, name: str) -> None:
-    with client.lock_task(name, ttl=3) as hold:
+    with client.lock_task(name, ttl=9) as hold:
         api.stop()
-        time.sleep(1.2)
+        time.sleep(3.5)
         api.start()
-        assert eventually(lambda: hold.valid_for > 1.8, within=2)
+        assert eventually(lambda: hold.valid_for > 4)
 
 
 def test_a_callback_that_fails_is_logged(
@@ -294,7 +294,7 @@ def test_a_renewal_under_way_during_the_release_makes_no_false_loss(
     api: ApiServer, made: Callable[[], list[str]], client: LockClient, name: str
 ) -> None:
     """The deletion overtakes it, and it meets a 404 of our own doing."""
-    hold = client.lock_task(name, ttl=1).acquire()
+    hold = client.lock_task(name, ttl=3).acquire()
     api.fault = lambda method, _path: Fault(delay_before=0.2) if method == "PATCH" else None
     assert eventually(lambda: "PATCH" in made())
     hold.release()
@@ -303,10 +303,10 @@ def test_a_renewal_under_way_during_the_release_makes_no_false_loss(
 
 
 def test_a_client_goes_on_after_it_was_closed(client: LockClient, name: str) -> None:
-    hold = client.lock_task(name, ttl=1).acquire()
+    hold = client.lock_task(name, ttl=3).acquire()
+    acquired = hold._grant.since
     client.close()
-    time.sleep(0.8)
-    hold.ensure_held()
+    assert eventually(lambda: hold._grant.since > acquired), "it is renewed"
     hold.release()
 
 

@@ -22,7 +22,7 @@ from tasklock.transport.mailbox import Mailbox
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-START_SECONDS: Final = 20.0
+START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 5.0
 
 Report = tuple[str, dict[str, Any] | None]  # who, and what; None at the end of its reports
