@@ -46,7 +46,7 @@ def test_paused_processes_lose_increments_of_a_register_without_a_fence_and_none
         f"{PROCESSES} processes, {PAUSES} pauses: without a fence {count.plain_lost} of {count.plain} increments lost "
         f"({percent:.0f} %), with one {count.fenced_lost} of {count.fenced}"
     )
-    assert count.plain_lost >= PAUSES * WRITES
+    assert count.plain_lost >= PAUSES, "the late write undoes those of others, or is undone by one who had read before"
     assert count.fenced_lost == 0
     assert count.fenced > 0
     history = read(tmp_path, storm.killed)

@@ -113,7 +113,8 @@ def test_missing_rules_are_told_once_each_and_found_when_they_are_there(
         wait_until(lambda: said(operator, "cannot write Events", "403", "TASKLOCK_OPERATOR_EVENTS=false"))
         for name in ("one", "two"):
             grounds.hold(name, ttl=1)
-        wait_until(lambda: not any(map(grounds.held, ("one", "two"))), within=5)
+        wait_until(lambda: not any(map(grounds.held, ("one", "two"))), within=20)
+        wait_until(lambda: operator.metric("tasklock_api_errors_total", verb="create") >= 3)  # an Event each
         assert said(operator, "cannot write Events", f"in namespace {grounds.namespace}:") == 1
         assert not grounds.events()
 
