@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 from tasklock.errors import InvalidLockError
 from tasklock.lease import Lease
-from tasklock.naming import lease_name
+from tasklock.naming import check_namespace, lease_name
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 MAX_SHOWN: Final = 253  # characters kept of a text that a client wrote: as many as a Pod's name may have
-MAX_UID: Final = 100  # longer than any uid
 EXTRA: Final = 1.1  # times the ttl without any change ...
 EXTRA_SECONDS: Final = 1.0  # ... and at least this many seconds more than the ttl
 
+_UID = re.compile(r"[-0-9A-Za-z]{1,100}")  # that of any object
 _PART = re.compile(r"\.q\.(?P<ticket>[0-9a-f]{8})|\.s\.(?:0|[1-9][0-9]{0,9})")
 
 
@@ -75,12 +75,13 @@ def read_entry(obj: object, now: float, known: Entry | None = None) -> Entry | N
     """
     lease = Lease.parse(_bare(obj))
     app, name = lease.app, lease.name
-    if not lease.managed or app is None or name is None or not lease.uid or not lease.namespace:
+    if not lease.managed or app is None or name is None or not lease.namespace or not _UID.fullmatch(lease.uid):
         return None
-    if known is not None and (known.lease, known.app, known.name) == (lease.lease, app, name) and len(name) < MAX_SHOWN:
+    if known is not None and _of(known) == (lease.namespace, lease.lease, app, name) and len(name) < MAX_SHOWN:
         queue = known.queue
     else:
         try:
+            check_namespace(lease.namespace)
             base = lease_name(app, name)
         except InvalidLockError:
             return None
@@ -95,7 +96,7 @@ def read_entry(obj: object, now: float, known: Entry | None = None) -> Entry | N
         name=name[:MAX_SHOWN],
         holder=_cut(lease.holder),
         pod=_cut(lease.pod),
-        pod_uid=lease.pod_uid if lease.pod_uid and len(lease.pod_uid) <= MAX_UID else None,
+        pod_uid=lease.pod_uid if lease.pod_uid and _UID.fullmatch(lease.pod_uid) else None,
         container=_cut(lease.container),
         note=_cut(lease.note),
         acquired=lease.acquired,
@@ -124,6 +125,10 @@ def identity(obj: object) -> tuple[str, str]:
         return "", ""
     uid, version = metadata.get("uid"), metadata.get("resourceVersion")
     return (uid if isinstance(uid, str) else ""), (version if isinstance(version, str) else "")
+
+
+def _of(entry: Entry) -> tuple[str, str, str, str]:
+    return entry.namespace, entry.lease, entry.app, entry.name
 
 
 def _bare(obj: object) -> object:

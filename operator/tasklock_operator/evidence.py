@@ -50,7 +50,7 @@ LISTS: Final = ("containerStatuses", "initContainerStatuses", "ephemeralContaine
 MAX_EARLIER: Final = 8  # finished instances remembered of one Pod, where its newest report has fewer
 
 _UNKNOWN = "ContainerStatusUnknown"  # the kubelet lost the container: its record is made up
-_FINAL = frozenset({"Succeeded", "Failed"})
+_FINAL = ("Succeeded", "Failed")
 _EVER = datetime.min.replace(tzinfo=UTC)
 _NOTHING: Mapping[str, Any] = {}
 
@@ -124,8 +124,8 @@ def evidence_of(pod: Json) -> PodEvidence | None:
             continue
         now = _ended(name, state.get("terminated"), version)
         before = _ended(name, last, version)
-        began = now.started if now else parse_time(_mapping(state.get("running")).get("startedAt"))
-        if before and began and began < before.finished:
+        end = _end_of(last)
+        if end and any(began < end for began in _began(state)):
             doubted.append(name)
         elif before:
             ended.append(before)
@@ -158,20 +158,28 @@ def _finished(status: Mapping[str, Any]) -> datetime | None:
         return None
     times: list[datetime] = []
     for one in _statuses(status):
-        record = _mapping(_mapping(one.get("state")).get("terminated"))
-        time = parse_time(record.get("finishedAt"))
-        if time is None or record.get("reason") == _UNKNOWN:
+        end = _end_of(_mapping(one.get("state")).get("terminated"))
+        if end is None:
             return None
-        times.append(time)
+        times.append(end)
     return max(times, default=None)
 
 
 def _ended(name: str, record: object, told: str) -> Ended | None:
+    started, finished = parse_time(_mapping(record).get("startedAt")), _end_of(record)
+    return Ended(name, started, finished, told) if started and finished else None
+
+
+def _end_of(record: object) -> datetime | None:
     terminated = _mapping(record)
-    started, finished = parse_time(terminated.get("startedAt")), parse_time(terminated.get("finishedAt"))
-    if started is None or finished is None or terminated.get("reason") == _UNKNOWN:
-        return None
-    return Ended(name, started, finished, told)
+    return None if terminated.get("reason") == _UNKNOWN else parse_time(terminated.get("finishedAt"))
+
+
+def _began(state: Mapping[str, Any]) -> Iterator[datetime]:
+    """Yield when the present instance started, whether or not it is told how it ended."""
+    for key in ("running", "terminated"):
+        if began := parse_time(_mapping(state.get(key)).get("startedAt")):
+            yield began
 
 
 def _statuses(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

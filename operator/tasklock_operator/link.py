@@ -7,7 +7,8 @@ each line arrived, and that a silent watch is still alive (bookmarks). kopf may 
 
 An event costs kopf half a millisecond, and so does each object of a list. So what is listed, and whatever happens to
 Leases, goes to the book from here, in the order in which it came: kopf gets empty lists, and now and then a bookmark
-that says how far the watch has come. What happens to Pods takes the long way through its handlers.
+that says how far the watch has come. What happens to Pods takes the long way through its handlers: of each only what is
+read there, for kopf would end with anything that it does not understand. After a line that is none, it lists again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import aiohttp
 
 from tasklock.protocol.effects import GONE, NOT_FOUND, OK
 from tasklock.transport.clock import clock
-from tasklock.transport.wire import parse, shallow
+from tasklock_operator.lines import EXPIRED, bookmark, event_of, for_kopf, texts
+from tasklock_operator.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -33,12 +35,10 @@ if TYPE_CHECKING:
     from tasklock.transport.aio import AsyncApi, Stream
     from tasklock_operator.metrics import Metrics
     from tasklock_operator.place import Place
-    from tasklock_operator.trouble import Trouble
 
 SERVER: Final = "https://kubernetes"  # a name for kopf: the transport knows the way
 MAX_PAGE: Final = 16 * 2**20  # bytes; larger ones are asked for in smaller pieces
 SMALLER: Final = 8  # times
-BRACES: Final = 200  # in a line of a watch: more may nest deeper than Python's parsers bear
 ANSWER_SECONDS: Final = 30.0
 OPEN_SECONDS: Final = 15.0
 BOOKMARK_SECONDS: Final = 5.0
@@ -48,10 +48,6 @@ Event = Mapping[str, Any]  # kopf's raw event: type (None where it was listed), 
 
 _PATH = re.compile(r"/(?:api/v1|apis/coordination\.k8s\.io/v1)/(?:namespaces/([^/?]+)/)?(leases|pods)")
 _LIMIT = re.compile(r"(?<=[?&]limit=)\d+")
-_EXPIRED = b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"Expired","code":410}}\n'
-_BOOKMARK = b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"%s"}}}\n'
-_ERROR, _TYPE = b'{"type":"ERROR"', b'{"type"'
-_CHANGES = (b'{"type":"ADDED"', b'{"type":"MODIFIED"', b'{"type":"DELETED"')
 _HINT = "bind the operator's Role to its service account (the chart does)"
 
 
@@ -78,6 +74,8 @@ class Link:
         self.metrics: Metrics | None = None
         self._api = api
         self._places = {(place.resource, place.namespace): place for place in places}
+        self._silences = {place: Trouble(f"hear of {place.name}") for place in self._places.values()}
+        self._last: dict[Place, Watching] = {}
         self._relisted = relisted
         self._seen = seen
         self._asking: set[asyncio.Task[Any] | None] = set()
@@ -137,8 +135,8 @@ class Link:
             if reply.oversized and (limit := _LIMIT.search(path)) and int(limit[0]) > 1:
                 place.page = max(1, int(limit[0]) // SMALLER)
                 continue
-            items = (reply.body or {}).get("items")
-            if reply.status == OK and reply.body is not None and isinstance(items, list):
+            items, metadata = (reply.body or {}).get("items"), (reply.body or {}).get("metadata")
+            if reply.status == OK and isinstance(items, list) and isinstance(metadata, dict):
                 break
             if reply.status == GONE and not first:  # the pages have grown too old to go on
                 raise StartAgainError
@@ -150,12 +148,16 @@ class Link:
             if uid := _uid(item):
                 place.uids.add(uid)
                 self._seen(place.resource, {"type": None, "object": item})
-        if not reply.body.get("metadata", {}).get("continue"):
+        going_on = texts(metadata, ("resourceVersion", "continue"))
+        if "continue" not in going_on:
             self._relisted(place)
             place.listed, place.uids = True, set()
-        return Answer(OK, {**reply.body, "items": []})
+        return Answer(OK, {"items": [], "metadata": going_on})
 
     async def _watch(self, place: Place, path: str) -> Watching:
+        silence, last = self._silences[place], self._last.pop(place, None)
+        if last is not None and not last.ended:  # kopf has given it up
+            silence.met_as("silent", f"its watch brought nothing for {place.age:.0f} s")
         if time.monotonic() - place.opened < BRIEF:  # it ended as soon as it began
             place.brief += 1
             await asyncio.sleep(min(5.0, 0.05 * 2 ** min(place.brief, 10)))
@@ -167,7 +169,8 @@ class Link:
             if stream is not None:
                 place.trouble.over()
                 place.heard = time.monotonic()
-                return Watching(place, stream, self._seen)
+                self._last[place] = Watching(place, stream, self._seen, silence=silence)
+                return self._last[place]
             if reply.status == GONE:
                 return Watching(place, None, self._seen)
             await self._failed(reply, place.trouble, "watch")
@@ -216,49 +219,58 @@ class Watching:
 
     status = OK
 
-    def __init__(self, place: Place, stream: Stream | None, seen: Callable[[str, Event], None]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        stream: Stream | None,
+        seen: Callable[[str, Event], None],
+        *,
+        silence: Trouble | None = None,
+    ) -> None:
         self.headers: dict[str, str] = {}
         self.content = self
         self._place = place
         self._stream = stream
         self._seen = seen
+        self._silence = silence
         self._short = place.resource == "leases"
         self.closed = False
+        self.ended = False  # by the API server, or by what it said
 
     async def iter_chunked(self, _size: int) -> AsyncIterator[bytes]:
         """Yield whole lines, each with the time when it came; whatever error ends the watch, kopf lists again."""
         if self._stream is None:
-            yield _EXPIRED
+            yield EXPIRED
             return
-        told, version = time.monotonic(), ""
+        told, version = time.monotonic(), ""  # how far it came that kopf was not told
         while lines := await self._stream.lines():
             self._place.heard = time.monotonic()
+            if self._silence:
+                self._silence.over()
             at, passed = clock(), []
-            for told_line in lines:
-                line = told_line if told_line.count(b"{") + told_line.count(b"[") <= BRACES else shallow(told_line)
-                if line.startswith(_ERROR):
-                    passed.append(_EXPIRED)
+            for line in lines:
+                event = event_of(line)
+                if event is None:
+                    passed.append(EXPIRED)
                     break
-                if self._short and line.startswith(_CHANGES):
-                    try:
-                        event = parse(line)
-                        event["at"] = at
-                        version = event["object"]["metadata"]["resourceVersion"]
-                    except (ValueError, KeyError, TypeError):  # no line of an API server's
-                        passed.append(_EXPIRED)
-                        break
-                    self._seen("leases", event)
+                told_of = texts(event["object"].get("metadata"))
+                if self._short and event["type"] != "BOOKMARK":
+                    self._seen("leases", {**event, "at": at})
+                    version = told_of.get("resourceVersion", version)
                 else:
-                    passed.append(b'{"at":%.6f,%s\n' % (at, line[1:]) if line.startswith(_TYPE) else line + b"\n")
+                    passed.append(for_kopf(event, told_of, at))
+                    version = "" if "resourceVersion" in told_of else version
             if version and not passed and self._place.heard - told >= BOOKMARK_SECONDS:
-                passed.append(_BOOKMARK % version.encode())
+                passed.append(bookmark(version))
                 told = self._place.heard
+            self.ended = passed[-1:] == [EXPIRED]
             if passed:
                 yield b"".join(passed)
-                if passed[-1] is _EXPIRED:
-                    return
+            if self.ended:
+                return
+        self.ended = True
         if version:  # where the next watch goes on
-            yield _BOOKMARK % version.encode()
+            yield bookmark(version)
 
     def close(self) -> None:
         """End the watch."""

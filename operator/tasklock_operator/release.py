@@ -63,9 +63,13 @@ class Releasing:
             raise _refused(_NO_USER.format(self.user_header))
         if not same_origin(request.headers):
             raise _refused(_FOREIGN)
-        if request.content_type != "application/x-www-form-urlencoded":
+        charset = (request.charset or "utf-8").lower()
+        if request.content_type != "application/x-www-form-urlencoded" or charset != "utf-8":
             raise web.HTTPUnsupportedMediaType(text="only a form of the operator's page is taken here\n")
-        form = await request.post()
+        try:
+            form = await request.post()
+        except UnicodeDecodeError:
+            raise web.HTTPBadRequest(text="the form must be UTF-8\n") from None
         namespace, lease, uid, back = (_field(form, name) for name in ("namespace", "lease", "uid", "back"))
         if not (namespace and lease and uid):
             raise web.HTTPBadRequest(text="namespace, lease and uid must be given\n")

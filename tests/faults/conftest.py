@@ -8,9 +8,11 @@ import pytest
 
 from contract.place import Place, real_place
 from contract.programs import Programs
+from faults.toxics import Toxiproxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from cluster.control_plane import ControlPlane
     from tasklock import LockClient
@@ -37,3 +39,9 @@ def other(place: Place) -> LockClient:
 def programs(place: Place) -> Iterator[Programs]:
     with Programs(place) as programs:
         yield programs
+
+
+@pytest.fixture(scope="module")
+def toxics(toxiproxy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toxiproxy]:
+    with Toxiproxy(toxiproxy, tmp_path_factory.mktemp("toxiproxy")) as running:
+        yield running

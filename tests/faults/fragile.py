@@ -1,4 +1,4 @@
-"""A control plane of one's own whose etcd can be killed, restarted on the same data, filled and emptied."""
+"""A control plane of one's own whose etcd can be killed, restarted on the same data, paused, filled and emptied."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import base64
 import json
 import signal
 import urllib.request
+from contextlib import contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.control_plane import ControlPlane
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from cluster.processes import Process
@@ -32,6 +34,17 @@ class FragilePlane(ControlPlane):
         """Start etcd on the data that is there, and wait until the API server reaches it."""
         self._start_etcd()
         self._processes["etcd"].wait_until(self._answers)
+        self._processes["kube-apiserver"].wait_until(self._is_ready)
+
+    @contextmanager
+    def etcd_paused(self) -> Iterator[None]:
+        """Freeze etcd: the API server accepts requests, and can answer hardly any."""
+        etcd = self._processes["etcd"]
+        etcd.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            etcd.send(signal.SIGCONT)
         self._processes["kube-apiserver"].wait_until(self._is_ready)
 
     def fill(self) -> None:

@@ -1,4 +1,4 @@
-"""Holders that are killed or paused, and who comes after them."""
+"""Holders and waiters that are killed or paused, and who comes after them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contract.place import wait_until
+from faults.metering import counted
 from tasklock import TaskLockedException
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cluster.control_plane import ControlPlane
     from contract.place import Place
     from contract.programs import Program, Programs
     from tasklock import LockClient
@@ -166,6 +168,36 @@ def test_a_killed_waiter_leaves_nothing_behind_and_delays_nobody(
     held = waiter.hear("held")
     record_property("went_on_after_ms", round(1e3 * (held["at"] - start), 1))
     assert held["token"] > hold.token
+    waiter.tell("release")
+    assert waiter.hear("ended")["error"] is None
+    assert place.leases.list()["items"] == []
+
+
+def test_a_waiter_paused_while_the_lock_changes_hands_goes_on_waiting_and_gets_it_later(
+    control_plane: ControlPlane,
+    place: Place,
+    programs: Programs,
+    client: LockClient,
+    other: LockClient,
+) -> None:
+    def refused() -> int:
+        return counted(control_plane, "apiserver_request_total", resource="leases", verb="POST", code="409")
+
+    hold = client.lock_task("report", ttl=600).acquire()
+    before = refused()
+    waiter = programs.holder("report", timeout=None, ttl=600)
+    waiter.hear("started")
+    wait_until(lambda: refused() > before)
+    waiter.send(signal.SIGSTOP)
+    hold.release()
+    with other.lock_task("report", ttl=600) as later:
+        taken = place.lease("report")
+        waiter.send(signal.SIGCONT)
+        assert waiter.is_silent(seconds=2)
+        assert place.lease("report") == taken
+        later.ensure_held()
+    held = waiter.hear("held")
+    assert held["token"] > later.token > hold.token
     waiter.tell("release")
     assert waiter.hear("ended")["error"] is None
     assert place.leases.list()["items"] == []

@@ -70,7 +70,9 @@ def test_a_thousand_holds_in_one_process_stay_renewed_with_200_ms_latency(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_hung_renewals_of_some_holds_delay_no_other(record_property: Callable[[str, object], None]) -> None:
+def test_hung_renewals_of_some_holds_delay_no_other(
+    record_property: Callable[[str, object], None], stalled: Callable[[], float]
+) -> None:
     """Forty renewals hang for good; the other ten holds are renewed on time, and only the forty are lost, on time."""
     hung = {f"lock-{number}" for number in range(40)}
     renewed: dict[str, list[float]] = defaultdict(list)
@@ -105,7 +107,7 @@ def test_hung_renewals_of_some_holds_delay_no_other(record_property: Callable[[s
         late = max(lost[name] - since[name] - 2 for name in hung)
         record_property("latest_told_after_due_ms", round(1e3 * late, 1))
         assert min(lost[name] - since[name] for name in hung) >= 2 - 0.05
-        assert late < 2
+        assert late < 2 + stalled()
         for hold in holds:
             if hold.name in hung:
                 with pytest.raises(LockLostError):
@@ -117,7 +119,7 @@ def test_hung_renewals_of_some_holds_delay_no_other(record_property: Callable[[s
     record_property("longest_pause_between_renewals_s", round(max(gaps), 2))
 
 
-def test_a_hung_renewal_does_not_delay_the_release_of_its_own_hold() -> None:
+def test_a_hung_renewal_does_not_delay_the_release_of_its_own_hold(stalled: Callable[[], float]) -> None:
     with (
         ApiServer(fault=lambda method, _: Fault(delay_before=3600) if method == "PATCH" else None) as server,
         LockClient("contract", kubeconfig=server.kubeconfig) as client,
@@ -128,5 +130,5 @@ def test_a_hung_renewal_does_not_delay_the_release_of_its_own_hold() -> None:
         wait_until(lambda: any(request.method == "PATCH" for request in server.requests))
         start = time.monotonic()
         hold.release()
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 1.5 + stalled()
         assert not client.is_locked("report")

@@ -111,7 +111,7 @@ def test_editing_or_applying_the_lease_of_another_time_does_not_bring_a_lock_bac
     client: LockClient,
 ) -> None:
     """The holder's part of it: what kubectl recreates under the same name is not the lock that was held."""
-    hold = client.lock_task("report", ttl=3).acquire()
+    hold = client.lock_task("report", ttl=12).acquire()  # renewed after 4 s: it has been recreated by then
     saved = control_plane.kubectl(f"-n{place.namespace}", "get", "lease", LEASE, "-oyaml")
     place.delete("report")
     kept = "\n".join(line for line in saved.splitlines() if "uid:" not in line and "resourceVersion:" not in line)

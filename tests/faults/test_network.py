@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from contract.place import kubeconfig_at, wait_until
-from faults.toxics import Toxiproxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from cluster.control_plane import ControlPlane
     from contract.place import Place
     from contract.programs import Programs
-    from faults.toxics import Proxy
+    from faults.toxics import Proxy, Toxiproxy
     from tasklock import LockClient
 
 SLOW: dict[str, dict[str, int]] = {
@@ -34,12 +33,6 @@ CUT: dict[str, dict[str, int]] = {
     "timeout": {"timeout": 0},
     "limit_data": {"bytes": 60},
 }
-
-
-@pytest.fixture(scope="module")
-def toxics(toxiproxy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toxiproxy]:
-    with Toxiproxy(toxiproxy, tmp_path_factory.mktemp("toxiproxy")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -72,7 +65,7 @@ def test_a_slow_network_loses_no_lock(
         for kind, attributes in SLOW.items():
             proxy, kubeconfig = way()
             poured.enter_context(proxy.toxic(kind, "upstream", "downstream", **attributes))
-            holders[kind] = programs.holder(kind, ttl=4, kubeconfig=kubeconfig)
+            holders[kind] = programs.holder(kind, ttl=9, kubeconfig=kubeconfig)
         tokens = {}
         for kind, holder in holders.items():
             holder.hear("started")
@@ -96,7 +89,7 @@ def test_a_holder_behind_a_half_open_connection_knows_of_its_loss_before_another
     record_property: Callable[[str, object], None],
 ) -> None:
     proxy, kubeconfig = way()
-    holder = programs.holder("report", ttl=3, kubeconfig=kubeconfig)
+    holder = programs.holder("report", ttl=9, kubeconfig=kubeconfig)
     holder.hear("started")
     held = holder.hear("held")
     other = place.client(announce_process=False)

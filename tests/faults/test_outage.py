@@ -58,13 +58,13 @@ def test_a_lock_survives_a_restart_of_the_api_server_within_its_validity(
     caplog: pytest.LogCaptureFixture,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Valid for 26 s, renewed at about 13 s: the server is gone then. A waiter waits through all of it."""
+    """Valid for 40 s, renewed at about 20 s: the server is gone then. A waiter waits through all of it."""
     losses: list[Hold] = []
     with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.WARNING, logger="tasklock"):
-        hold = place.client(watch_holds=True).lock_task("report", ttl=39, on_lost=losses.append).acquire()
+        hold = place.client(watch_holds=True).lock_task("report", ttl=60, on_lost=losses.append).acquire()
         acquired, uid = renewals(place), hold.uid
         waiting = pool.submit(place.client().lock_task("report").acquire, None)
-        time.sleep(10.8)
+        time.sleep(16.8)
         start = time.monotonic()
         outage()
         with pytest.raises(LockApiError, match="no answer from the API server"):
@@ -90,6 +90,7 @@ def test_a_lock_is_lost_on_time_in_a_longer_outage_and_whoever_waits_goes_on_aft
     place: Place,
     outage: Callable[[], None],
     record_property: Callable[[str, object], None],
+    stalled: Callable[[], float],
 ) -> None:
     told: list[datetime] = []
     hold = place.client().lock_task("report", ttl=6, on_lost=lambda _: told.append(datetime.now(UTC))).acquire()
@@ -114,7 +115,7 @@ def test_a_lock_is_lost_on_time_in_a_longer_outage_and_whoever_waits_goes_on_aft
         last = datetime.fromisoformat(lease["spec"]["renewTime"])  # sent just after its clock was read
         after = (told[0] - last).total_seconds()
         record_property("lost_after_s", round(after, 3))
-        assert 4 - 0.05 <= after < 4 + 1.5  # two thirds of 6 s; what is later is the machine's
+        assert 4 - 0.05 <= after < 4 + 1.5 + stalled()  # two thirds of 6 s; what is later is the machine's
     assert next_hold.token > hold.token
     next_hold.release()
 
@@ -124,6 +125,7 @@ def test_a_frozen_api_server_is_no_better_than_a_dead_one(
     place: Place,
     programs: Programs,
     record_property: Callable[[str, object], None],
+    stalled: Callable[[], float],
 ) -> None:
     """Connections are accepted and nothing is answered: the loss is told on time by a clock that waits for nothing."""
     holder = programs.holder("report", ttl=6)
@@ -139,7 +141,7 @@ def test_a_frozen_api_server_is_no_better_than_a_dead_one(
     after = lost_at - datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp()
     # A renewal may have been written though its answer came too late to count: then it seems earlier.
     record_property("lost_after_s", round(after, 3))
-    assert after < 4 + 1.5
+    assert after < 4 + 2 + stalled()
     holder.tell("release")
     assert holder.hear("ended")["reason"] == "expired"
     wait_until(lambda: place.lease("report") is None)  # deleted, for it was still its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
@@ -42,6 +43,29 @@ TIMES = st.sampled_from(
 def like(known: Mapping[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Objects with some of these fields, each as it should be or anything else."""
     return st.fixed_dictionaries({}, optional={key: value | JSON for key, value in known.items()})
+
+
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, 7, "", "text", [], {}, [None], [{}], {"a": {}}, "\ud800"])
+PLACES = st.sampled_from([0, 0, 0, 1, 1, 2])
+
+
+@st.composite
+def almost(draw: st.DrawFn, right: st.SearchStrategy[Any]) -> Any:
+    """Draw what is right but for a place or two, where something else is, or nothing."""
+    whole = deepcopy(draw(right))
+    for _ in range(draw(PLACES)):
+        at = whole
+        while at:
+            key = draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+            if isinstance(at[key], (dict, list)) and at[key] and draw(st.integers(0, 7)):
+                at = at[key]
+            elif draw(st.booleans()):
+                at[key] = deepcopy(draw(ODD))
+                break
+            else:
+                del at[key]
+                break
+    return whole
 
 
 def mostly(value: object) -> st.SearchStrategy[Any]:

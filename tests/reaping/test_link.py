@@ -35,6 +35,14 @@ def _impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.INFO, logger="tasklock_operator")
 
 
+class Silent(Stream):
+    """A watch that is open, and brings nothing."""
+
+    async def lines(self) -> list[bytes]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
 class Linked:
     """A link over a scripted API, for leases of the cluster and pods of namespace a."""
 
@@ -69,9 +77,10 @@ class Linked:
         assert place.asked <= clock()
         self.fresh.append((place.name, set(place.uids)))
 
-    def get(self, *urls: str) -> list[Any]:
+    def get(self, *urls: str, within: float | None = None) -> list[Any]:
         async def run() -> list[Any]:
-            return [await self._read(await self.link.request(method="get", url=url)) for url in urls]
+            async with asyncio.timeout(within):
+                return [await self._read(await self.link.request(method="get", url=url)) for url in urls]
 
         return asyncio.run(run())
 
@@ -225,6 +234,28 @@ def test_a_watch_that_ends_at_once_is_not_opened_again_at_once(monkeypatch: pyte
         linked.get(f"{LEASES}?watch=true")
     assert pauses == sorted(pauses)
     assert (len(pauses), pauses[0], pauses[-1]) == (11, 0.1, 5.0)
+
+
+def test_watches_that_kopf_gives_up_as_silent_are_told_once_until_one_brings_something(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BRIEF", 0.0)
+    linked = Linked(Stream(), Silent(), Silent(), Stream([b'{"type":"BOOKMARK","object":{}}']))
+
+    def told_after_giving_up() -> list[str]:
+        with pytest.raises(TimeoutError):
+            linked.get(f"{LEASES}?watch=true", within=0.01)
+        linked.leases.heard -= 35
+        return [record.getMessage() for record in caplog.records]
+
+    linked.get(f"{LEASES}?watch=true")
+    assert told_after_giving_up() == [], "not before another is opened: an operator that ends gives them up too"
+    (told,) = told_after_giving_up()
+    assert told.startswith("cannot hear of leases: its watch brought nothing for 35 s (")
+    linked.get(f"{LEASES}?watch=true")
+    (over,) = caplog.records[1:]
+    assert over.getMessage().startswith("able to hear of leases again, after ")
+    assert not linked.leases.trouble, "what is due is freed all the while"
 
 
 def test_discovery_is_waited_for_too_and_what_is_not_served_is_told_to_kopf() -> None:

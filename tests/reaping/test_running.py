@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -14,12 +15,11 @@ import pytest
 
 from bad_input.servers import kubeconfig as write_kubeconfig
 from cluster.rest import Rest
-from reaping.running import Grounds, Operator, free_port, wait_until
+from reaping.running import Grounds, Operator, free_port, running, terminated, wait_until
 from tasklock.testing import ApiServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,38 @@ def test_a_token_that_is_replaced_is_read_again(tmp_path: Path) -> None:
             wait_until(lambda: not grounds.held("after"))
             wait_until(grounds.events)
             assert not operator.complaints()
+
+
+CANARY = "c4n4ry0f4t0k3n"
+
+
+def test_the_token_that_it_reaps_by_is_in_no_event_log_line_metric_page_or_title(tmp_path: Path) -> None:
+    """Nor in what it says, at its most talkative, once that token is refused."""
+    paths = ("/", "/locks", "/metrics", "/healthz", "/readyz", "/?limit=none")
+    with ApiServer(token=CANARY) as api:
+        grounds = Grounds(Rest(api.url, token=CANARY), "default")
+        kubeconfig = write_kubeconfig(tmp_path, api.url, user={"token": CANARY})
+        with Operator(kubeconfig, tmp_path, log_level="debug", lock_metrics="true") as operator:
+            operator.ready()
+            titles = Path(f"/proc/{operator.process.pid}")
+            grounds.hold("held", ttl=600)
+            grounds.hold("expired", ttl=1)
+            grounds.hold("dead", ttl=600, of=grounds.pod("worker"))
+            grounds.report("worker", {"name": "worker", "state": running(5), "lastState": terminated(-60, 5)})
+            wait_until(lambda: len(grounds.events("Lease")) == 2)
+            wait_until(lambda: grounds.events("Pod"))
+            said = {path: operator.get(path)[1] for path in paths}
+            said |= {f"Event {event['metadata']['name']}": json.dumps(event) for event in grounds.events()}
+            said |= {name: titles.joinpath(name).read_text() for name in ("cmdline", "environ", "comm")}
+            api.token = "another"
+            api.drop_watches()
+            wait_until(lambda: "the credentials are not accepted" in operator.said())
+            assert operator.end() == 0
+            said["log"] = operator.said()
+    assert said["log"].count(" freed default/reaping.") == 2
+    assert " debug " in said["log"]
+    assert all(said.values())
+    assert not [where for where, text in said.items() if CANARY in text]
 
 
 def test_an_api_server_that_is_away_from_the_start_is_waited_for(tmp_path: Path) -> None:

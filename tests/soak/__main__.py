@@ -43,6 +43,10 @@ def main() -> int:
             time.sleep(0.5)
             plane.start_etcd()
 
+        def etcd_paused() -> None:
+            with plane.etcd_paused():
+                time.sleep(3)
+
         def etcd_full() -> None:
             plane.fill()
             time.sleep(3)
@@ -50,7 +54,10 @@ def main() -> int:
             assert not plane.alarms()
 
         often = [soak.pause, soak.kill, soak.network, soak.api_paused] * 2
-        seldom = [soak.operator, soak.api_killed, etcd_killed, etcd_full]
+        seldom = [
+            *(soak.waiter_paused, soak.operator_paused, soak.operator, soak.role_removed, soak.token_void),
+            *(soak.api_killed, etcd_killed, etcd_paused, etcd_full),
+        ]
         start = time.monotonic()
         report = soak.run(
             60 * options.minutes, often + seldom, say=lambda line: print(line, file=sys.stderr, flush=True)

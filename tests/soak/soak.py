@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+import signal
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from cluster.processes import START_SECONDS
 from contract.place import Place, real_place, wait_until
+from faults.metering import counted
+from faults.roles import without_role
+from faults.tokens import Tokens
 from faults.toxics import Toxiproxy
 from linearizability.histories import check, read
 from linearizability.storm import TTL, Storm
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cluster.control_plane import ControlPlane
+    from contract.programs import Program
     from linearizability.register import Count
 
 ELDERS: Final = 2  # the first through the proxy, the second directly
@@ -115,6 +120,11 @@ class Soak:
         self._random = random.Random(seed)
         self._ending = ExitStack()
         self._place: Place = self._ending.enter_context(real_place(plane, plane.create_namespace("soak")))
+        (folder / "credentials").mkdir()
+        self._tokens = Tokens(plane, self._place, folder / "credentials")
+        self._place.kubeconfig = str(self._tokens.kubeconfig)
+        self._secrets = 0
+        self._hand_out_token()
         toxics = self._ending.enter_context(Toxiproxy(programs["toxiproxy"], folder))
         self._proxy = toxics.proxy(plane.url)
         namespace = self._place.namespace
@@ -157,6 +167,30 @@ class Soak:
         self._operator = self._start_operator()
         self._early["operator"] = Size.of(self._operator.process.pid)
 
+    def operator_paused(self) -> None:
+        self._operator.process.send_signal(signal.SIGSTOP)
+        self._a_while()
+        self._operator.process.send_signal(signal.SIGCONT)
+
+    def waiter_paused(self) -> None:
+        """Stop a worker that waits for a lock, while others have it."""
+        waiting = [worker for worker in self._storm.workers if self._waits(worker)]
+        worker = self._random.choice(waiting or self._storm.workers)
+        worker.send(signal.SIGSTOP)
+        self._a_while()
+        worker.send(signal.SIGCONT)
+
+    def role_removed(self) -> None:
+        """Take the workers' Role away, and give it back."""
+        with without_role(self._plane, self._place.namespace):
+            self._a_while()
+
+    def token_void(self) -> None:
+        """Make the workers' token void, and hand out another; the old one is refused up to ten seconds later."""
+        self._tokens.void(f"token-{self._secrets}")
+        self._a_while()
+        self._hand_out_token()
+
     def api_killed(self) -> None:
         self._plane.stop_api(kill=True)
         time.sleep(self._random.uniform(0, TTL))
@@ -164,7 +198,7 @@ class Soak:
 
     def api_paused(self) -> None:
         with self._plane.api_paused():
-            time.sleep(self._random.uniform(0.2, 2 * TTL))
+            self._a_while()
 
     # ---- the run
 
@@ -227,11 +261,21 @@ class Soak:
 
     def _watches(self) -> int:
         """Return how many watches of leases the API server serves now."""
-        text = self._plane.kubectl("get", "--raw", "/metrics")
-        lines = [line for line in text.splitlines() if line.startswith("apiserver_longrunning_requests{")]
-        return sum(
-            int(line.rpartition(" ")[2]) for line in lines if 'resource="leases"' in line and 'verb="WATCH"' in line
-        )
+        return counted(self._plane, "apiserver_longrunning_requests", resource="leases", verb="WATCH")
+
+    def _waits(self, worker: Program) -> bool:
+        """Tell whether the last call that a worker wrote down is an acquisition that has not returned."""
+        lines = (self._folder / f"{worker.pid}.jsonl").read_text().splitlines()
+        return bool(lines) and '"op": "acquire"' in lines[-1]
+
+    def _a_while(self) -> None:
+        time.sleep(self._random.uniform(0.2, 2 * TTL))
+
+    def _hand_out_token(self) -> None:
+        self._secrets += 1
+        fresh = self._tokens.file.with_suffix(".fresh")
+        fresh.write_text(self._tokens.issue(f"token-{self._secrets}"))
+        fresh.replace(self._tokens.file)
 
     def _start_operator(self) -> Operator:
         operator = Operator(self._account, self._folder, namespaces=self._place.namespace)

@@ -27,7 +27,6 @@ def test_nothing_is_lost_and_nothing_is_left_of_a_few_bad_seconds(
     with Soak(control_plane, programs, tmp_path, seed=1, workers=3) as soak:
         report = soak.run(0, [soak.network, soak.kill, soak.operator], rest=0.2)
     record_property("report", str(report))
-    print(f"\n{report}")
     assert report.failures == []
 
 
