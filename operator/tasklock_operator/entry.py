@@ -77,7 +77,7 @@ def read_entry(obj: object, now: float, known: Entry | None = None) -> Entry | N
     app, name = lease.app, lease.name
     if not lease.managed or app is None or name is None or not lease.namespace or not _UID.fullmatch(lease.uid):
         return None
-    if known is not None and _of(known) == (lease.namespace, lease.lease, app, name) and len(name) < MAX_SHOWN:
+    if known is not None and _names(known) == (lease.namespace, lease.lease, app, name) and len(name) < MAX_SHOWN:
         queue = known.queue
     else:
         try:
@@ -127,7 +127,7 @@ def identity(obj: object) -> tuple[str, str]:
     return (uid if isinstance(uid, str) else ""), (version if isinstance(version, str) else "")
 
 
-def _of(entry: Entry) -> tuple[str, str, str, str]:
+def _names(entry: Entry) -> tuple[str, str, str, str]:
     return entry.namespace, entry.lease, entry.app, entry.name
 
 

@@ -19,8 +19,8 @@ IDENTITY: Final = ("name", "namespace", "uid", "resourceVersion")
 _TYPES = ("ADDED", "MODIFIED", "DELETED", "BOOKMARK")
 
 
-def event_of(line: bytes) -> Json | None:
-    """Read a line: type and object, whatever that is; None for an error, and for what is no line of an API server's."""
+def read_line(line: bytes) -> Json | None:
+    """Read type and object, whatever is in it; None for an error, and for what is no line of an API server's."""
     try:
         event = parse(line if line.count(b"{") + line.count(b"[") <= BRACES else shallow(line))
     except ValueError:

@@ -8,7 +8,8 @@ each line arrived, and that a silent watch is still alive (bookmarks). kopf may 
 An event costs kopf half a millisecond, and so does each object of a list. So what is listed, and whatever happens to
 Leases, goes to the book from here, in the order in which it came: kopf gets empty lists, and now and then a bookmark
 that says how far the watch has come. What happens to Pods takes the long way through its handlers: of each only what is
-read there, for kopf would end with anything that it does not understand. After a line that is none, it lists again.
+read there, for kopf would end with anything that it does not understand. After a line that nobody can read, kopf lists
+again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import aiohttp
 
 from tasklock.protocol.effects import GONE, NOT_FOUND, OK
 from tasklock.transport.clock import clock
-from tasklock_operator.lines import EXPIRED, bookmark, event_of, for_kopf, texts
+from tasklock_operator.lines import EXPIRED, bookmark, for_kopf, read_line, texts
 from tasklock_operator.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ SMALLER: Final = 8  # times
 ANSWER_SECONDS: Final = 30.0
 OPEN_SECONDS: Final = 15.0
 BOOKMARK_SECONDS: Final = 5.0
+SILENT_SECONDS: Final = 25.0  # as long as a watch lasts; kopf counts from before it is open, and may give it up earlier
 BRIEF: Final = 1.0  # seconds; a watch that lives no longer is not opened again at once
 
 Event = Mapping[str, Any]  # kopf's raw event: type (None where it was listed), object, and of a watch: at
@@ -75,7 +77,7 @@ class Link:
         self._api = api
         self._places = {(place.resource, place.namespace): place for place in places}
         self._silences = {place: Trouble(f"hear of {place.name}") for place in self._places.values()}
-        self._last: dict[Place, Watching] = {}
+        self._last: dict[Place, Watching] = {}  # which kopf was given, until it asks for another
         self._relisted = relisted
         self._seen = seen
         self._asking: set[asyncio.Task[Any] | None] = set()
@@ -156,7 +158,7 @@ class Link:
 
     async def _watch(self, place: Place, path: str) -> Watching:
         silence, last = self._silences[place], self._last.pop(place, None)
-        if last is not None and not last.ended:  # kopf has given it up
+        if last is not None and not last.ended and place.age >= SILENT_SECONDS:  # kopf has given it up
             silence.met_as("silent", f"its watch brought nothing for {place.age:.0f} s")
         if time.monotonic() - place.opened < BRIEF:  # it ended as soon as it began
             place.brief += 1
@@ -242,17 +244,17 @@ class Watching:
         if self._stream is None:
             yield EXPIRED
             return
-        told, version = time.monotonic(), ""  # how far it came that kopf was not told
+        told, version = time.monotonic(), ""  # when kopf was told how far it came, and how far it came since
         while lines := await self._stream.lines():
             self._place.heard = time.monotonic()
-            if self._silence:
-                self._silence.over()
             at, passed = clock(), []
             for line in lines:
-                event = event_of(line)
+                event = read_line(line)
                 if event is None:
                     passed.append(EXPIRED)
                     break
+                if self._silence:
+                    self._silence.over()
                 told_of = texts(event["object"].get("metadata"))
                 if self._short and event["type"] != "BOOKMARK":
                     self._seen("leases", {**event, "at": at})
@@ -262,7 +264,7 @@ class Watching:
                     version = "" if "resourceVersion" in told_of else version
             if version and not passed and self._place.heard - told >= BOOKMARK_SECONDS:
                 passed.append(bookmark(version))
-                told = self._place.heard
+                told, version = self._place.heard, ""
             self.ended = passed[-1:] == [EXPIRED]
             if passed:
                 yield b"".join(passed)

@@ -74,8 +74,8 @@ def said_of(error: Exception) -> str:
     if mark is not None:
         return f"{kind} in line {mark.line + 1}, column {mark.column + 1}"
     if isinstance(error, OSError) and error.strerror:
-        where = f" ({shortened(error.filename, limit=200)})" if isinstance(error.filename, str) else ""
-        return f"{kind}: {shortened(error.strerror)}{where}"
+        what = " (a file that it names)" if isinstance(error, FileNotFoundError) else ""  # its name may be a token
+        return f"{kind}: {shortened(error.strerror)}{what}"
     if kind != "ConfigException" or str(error).startswith("exec:"):
         return kind
     words = re.sub(r"<[^<>]* object at 0x[0-9a-f]+>", "(which is no name)", str(error))

@@ -70,9 +70,9 @@ def test_a_token_that_is_void_loses_the_lock_and_every_error_says_why() -> None:
         assert lost.value.__cause__.status == 401
 
 
-def test_a_token_file_that_is_gone_is_an_error_that_names_it(place: Place, tokens: Tokens) -> None:
+def test_a_token_file_that_is_gone_is_an_error_that_says_so(place: Place, tokens: Tokens) -> None:
     client: LockClient = place.client(kubeconfig=tokens.kubeconfig)
-    with pytest.raises(LockApiError, match=r"No such file or directory' \('.*token'\)"):
+    with pytest.raises(LockApiError, match=r"No such file or directory' \(a file that it names\)"):
         client.lock_task("report").acquire()
 
 

@@ -186,6 +186,8 @@ BROKEN = {
     "a tag": f"users: [{{name: a, user: {{token: !{CANARY} x}}}}]\n",
     "a list for a name": f"users: [{{name: [{CANARY}], user: {{token: {CANARY}}}}}]\ncurrent-context: a\n",
     "users that are none": f"users: {CANARY}\ncontexts: []\nclusters: []\ncurrent-context: a\n",
+    "a token for the name of its file": f"users: [{{name: a, user: {{tokenFile: {CANARY}}}}}]\ncurrent-context: a\n"
+    "contexts: [{name: a, context: {user: a, cluster: a}}]\nclusters: [{name: a, cluster: {server: 'https://127.0.0.1:1'}}]\n",
     "a key of the cluster": f"clusters: [{{name: a, cluster: {{certificate-authority-data: {CANARY}}}}}]\n",
 }
 

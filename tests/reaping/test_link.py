@@ -191,7 +191,7 @@ def test_what_happens_to_a_lease_goes_straight_to_the_book_and_kopf_learns_now_a
 
     assert told() == [("BOOKMARK", "10")], "where the next watch goes on"
     monkeypatch.setattr(module, "BOOKMARK_SECONDS", 0.0)
-    assert told() == [("BOOKMARK", "9"), ("BOOKMARK", "10"), ("BOOKMARK", "10")]
+    assert told() == [("BOOKMARK", "9"), ("BOOKMARK", "10")]
 
 
 def test_a_line_that_is_none_makes_kopf_list_again() -> None:
@@ -256,6 +256,19 @@ def test_watches_that_kopf_gives_up_as_silent_are_told_once_until_one_brings_som
     (over,) = caplog.records[1:]
     assert over.getMessage().startswith("able to hear of leases again, after ")
     assert not linked.leases.trouble, "what is due is freed all the while"
+
+
+def test_a_watch_that_kopf_gives_up_early_was_not_silent(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock runs on while the API server refuses to open one."""
+    monkeypatch.setattr(module, "BRIEF", 0.0)
+    linked = Linked(Silent(), Stream())
+    with pytest.raises(TimeoutError):
+        linked.get(f"{LEASES}?watch=true", within=0.01)
+    linked.leases.heard -= 20
+    linked.get(f"{LEASES}?watch=true")
+    assert not caplog.records
 
 
 def test_discovery_is_waited_for_too_and_what_is_not_served_is_told_to_kopf() -> None:

@@ -23,8 +23,9 @@ from tasklock.protocol.effects import Reply, Send, Watch
 from tasklock.protocol.release import deletion
 from tasklock.testing import ApiServer
 from tasklock.transport import line as line_module
-from tasklock.transport.aio import AsyncApi
+from tasklock.transport.aio import AsyncApi, Stream
 from tasklock.transport.config import Connection, Source, connect
+from tasklock.transport.wire import MAX_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -388,3 +389,19 @@ def test_the_library_does_not_load_aiohttp() -> None:
     code = "import sys, tasklock, tasklock.transport.http; print('aiohttp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_line_that_is_too_long_is_cut_and_the_last_of_its_stream() -> None:
+    closed: list[bool] = []
+    pieces = iter([b'{"type":"ADDED"}\n{"object"', b":" * MAX_LINE, b"\n{}\n"])
+
+    async def readany() -> bytes:
+        return b"" if closed else next(pieces)
+
+    response: Any = SimpleNamespace(content=SimpleNamespace(readany=readany), close=lambda: closed.append(True))
+
+    async def read() -> list[list[bytes]]:
+        stream = Stream(response)
+        return [await stream.lines() for _ in range(3)]
+
+    assert asyncio.run(read()) == [[b'{"type":"ADDED"}'], [b"{"], []]

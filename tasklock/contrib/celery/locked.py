@@ -37,7 +37,8 @@ WhenLocked = Literal["retry", "skip", "raise"]
 
 LONGEST: Final = 60.0  # seconds between two tries, where nobody says otherwise
 WATCHED: Final = 120  # seconds: the longest ttl of a lock that looks abandoned for whose end a worker waits
-NOTE: Final = 500  # characters of a task's name in its Lease, and of its id
+LONGEST_NAME: Final = 150  # characters of a task's name in its Lease and in logs: its id is to be seen too
+LONGEST_ID: Final = 500
 
 _log = logging.getLogger("tasklock")
 _chance = SystemRandom()
@@ -215,7 +216,7 @@ def _note(task: Task | None) -> str | None:
     """Return what the Lease says of its holder: the task's name and id; None for a plain call."""
     if task is None or not task.request.id:
         return None
-    return f"{task.name:.{NOTE}}[{task.request.id!s:.{NOTE}}]".encode(errors="replace").decode()
+    return f"{task.name:.{LONGEST_NAME}}[{task.request.id!s:.{LONGEST_ID}}]".encode(errors="replace").decode()
 
 
 def _named(task: Task | None) -> str:
