@@ -47,7 +47,8 @@ def test_a_task_is_not_run_and_tried_again_as_if_its_lock_were_held(
         away.execute(away.dequeue())
     assert SIGNAL_LOCKED in told
     assert len(away) == 1, "it is not tried again"
-    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    (line,) = [line for line in warnings if "was lost" not in line]  # a lock that an earlier test left behind
     assert "not run, lock 'report': no answer from the API server" in line
     assert not any(record.exc_info for record in caplog.records)
 

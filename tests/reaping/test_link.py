@@ -35,6 +35,12 @@ def _impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.INFO, logger="tasklock_operator")
 
 
+@pytest.fixture(autouse=True)
+def _only_the_operators_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep out what the library tells of locks that tests before have left behind."""
+    monkeypatch.setattr(logging.getLogger("tasklock"), "disabled", True)
+
+
 class Silent(Stream):
     """A watch that is open, and brings nothing."""
 
