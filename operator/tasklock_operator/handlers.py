@@ -17,7 +17,7 @@ import kopf
 from tasklock.errors import LockApiError
 from tasklock.lease import LABEL_MANAGED_BY, MANAGED_BY
 from tasklock_operator.app import App
-from tasklock_operator.link import SERVER
+from tasklock_operator.link import SERVER, WATCH_SECONDS
 from tasklock_operator.nothing import NoDiffBase, NoProgress
 from tasklock_operator.settings import Settings, SettingsError
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 LEASES: Final = ("coordination.k8s.io", "v1", "leases")
 PODS: Final = ("", "v1", "pods")
 PAGE: Final = 250  # objects: one page is parsed in some tens of milliseconds, during which nothing else is done
-WATCH_SECONDS: Final = 25.0  # before a watch ends, the API server tells how far it is: the next goes on from there
-SILENT_SECONDS: Final = 35.0  # so one that is silent for longer is dead
+SILENT_SECONDS: Final = 35.0  # a watch that is silent for longer than it may last is dead
 
 
 @kopf.on.startup()

@@ -43,7 +43,7 @@ SMALLER: Final = 8  # times
 ANSWER_SECONDS: Final = 30.0
 OPEN_SECONDS: Final = 15.0
 BOOKMARK_SECONDS: Final = 5.0
-SILENT_SECONDS: Final = 25.0  # as long as a watch lasts; kopf counts from before it is open, and may give it up earlier
+WATCH_SECONDS: Final = 25.0  # before a watch ends, the API server tells how far it is: the next goes on from there
 BRIEF: Final = 1.0  # seconds; a watch that lives no longer is not opened again at once
 
 Event = Mapping[str, Any]  # kopf's raw event: type (None where it was listed), object, and of a watch: at
@@ -158,7 +158,8 @@ class Link:
 
     async def _watch(self, place: Place, path: str) -> Watching:
         silence, last = self._silences[place], self._last.pop(place, None)
-        if last is not None and not last.ended and place.age >= SILENT_SECONDS:  # kopf has given it up
+        given_up = last is not None and not last.ended  # by kopf, whose clock began before that watch was open
+        if given_up and place.age >= WATCH_SECONDS:
             silence.met_as("silent", f"its watch brought nothing for {place.age:.0f} s")
         if time.monotonic() - place.opened < BRIEF:  # it ended as soon as it began
             place.brief += 1

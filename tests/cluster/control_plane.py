@@ -14,7 +14,7 @@ import os
 import secrets
 import signal
 import subprocess
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Self
 
@@ -139,10 +139,13 @@ class ControlPlane:
             *self.more_manager_args,
         )
 
-    @contextmanager
-    def api_paused(self) -> Iterator[None]:
+    def api_paused(self) -> AbstractContextManager[None]:
         """Freeze the API server: connections are accepted by the kernel and nothing is ever answered."""
-        process = self._processes["kube-apiserver"]
+        return self._paused("kube-apiserver")
+
+    @contextmanager
+    def _paused(self, program: str) -> Iterator[None]:
+        process = self._processes[program]
         process.send(signal.SIGSTOP)
         try:
             yield

@@ -144,9 +144,9 @@ def real_place(control_plane: ControlPlane, namespace: str) -> Place:
     )
 
 
-def kubeconfig_at(place: Place, port: int, path: Path) -> Path:
-    """Write a kubeconfig like the place's, but for the port on 127.0.0.1."""
-    config = yaml.safe_load(Path(place.kubeconfig).read_text())
+def kubeconfig_at(original: str | Path, port: int, path: Path) -> Path:
+    """Write a kubeconfig like this one, but for the port on 127.0.0.1."""
+    config = yaml.safe_load(Path(original).read_text())
     cluster = config["clusters"][0]["cluster"]
     cluster["server"] = f"{cluster['server'].rpartition(':')[0]}:{port}"
     path.write_text(json.dumps(config))

@@ -138,7 +138,7 @@ def test_without_an_answer_the_lock_is_lost_at_two_thirds_of_its_ttl(
     answers_again: bool,
 ) -> None:
     told = Told()
-    client = place.client(kubeconfig=kubeconfig_at(place, proxy.port, tmp_path / "kubeconfig"))
+    client = place.client(kubeconfig=kubeconfig_at(place.kubeconfig, proxy.port, tmp_path / "kubeconfig"))
     client.is_locked("report")  # connects
     before = time.monotonic()
     hold = client.lock_task("report", ttl=3, on_lost=told).acquire()
@@ -164,7 +164,7 @@ def test_without_an_answer_the_lock_is_lost_at_two_thirds_of_its_ttl(
 
 
 def test_answers_that_are_late_but_in_time_lose_nothing(place: Place, proxy: Proxy, tmp_path: Path) -> None:
-    client = place.client(kubeconfig=kubeconfig_at(place, proxy.port, tmp_path / "kubeconfig"))
+    client = place.client(kubeconfig=kubeconfig_at(place.kubeconfig, proxy.port, tmp_path / "kubeconfig"))
     client.is_locked("report")  # connects
     with client.lock_task("report", ttl=5) as hold:
         time.sleep(1.3)

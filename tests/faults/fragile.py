@@ -39,12 +39,8 @@ class FragilePlane(ControlPlane):
     @contextmanager
     def etcd_paused(self) -> Iterator[None]:
         """Freeze etcd: the API server accepts requests, and can answer hardly any."""
-        etcd = self._processes["etcd"]
-        etcd.send(signal.SIGSTOP)
-        try:
+        with self._paused("etcd"):
             yield
-        finally:
-            etcd.send(signal.SIGCONT)
         self._processes["kube-apiserver"].wait_until(self._is_ready)
 
     def fill(self) -> None:

@@ -44,7 +44,7 @@ def way(
 
     def make() -> tuple[Proxy, str]:
         proxy = toxics.proxy(control_plane.url)
-        return proxy, str(kubeconfig_at(place, proxy.port, tmp_path / f"way-{next(numbers)}"))
+        return proxy, str(kubeconfig_at(place.kubeconfig, proxy.port, tmp_path / f"way-{next(numbers)}"))
 
     return make
 

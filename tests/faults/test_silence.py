@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
+from contract.place import kubeconfig_at
 from contract.proxy import Proxy as Relay
 from faults.metering import counted
 from reaping.running import Grounds, Operator, bind, wait_until
@@ -28,14 +28,6 @@ class Switch(Relay):
         """Point elsewhere, for new connections."""
         parts = urlsplit(url)
         self._target = (parts.hostname or "", parts.port or 443)
-
-    def kubeconfig(self, original: Path, folder: Path) -> Path:
-        """Write a kubeconfig that comes this way."""
-        config = json.loads(original.read_text())
-        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{self.port}"
-        path = folder / "kubeconfig"
-        path.write_text(json.dumps(config))
-        return path
 
 
 @pytest.mark.slow
@@ -59,7 +51,9 @@ def test_an_operator_whose_watches_fall_silent_says_so_once_opens_others_and_fre
 
     with (
         Switch(f"https://127.0.0.1:{half_open.port}") as switch,
-        Operator(switch.kubeconfig(kubeconfig, tmp_path), tmp_path, namespaces=namespace) as operator,
+        Operator(
+            kubeconfig_at(kubeconfig, switch.port, tmp_path / "kubeconfig"), tmp_path, namespaces=namespace
+        ) as operator,
     ):
         operator.ready()
         alive = home.hold("alive", ttl=10)

@@ -44,7 +44,7 @@ class Storm:
         self._order = {"locks": list(locks), "folder": str(folder), "work": work, "rest": rest}
         self._ways: list[str | Path] = [place.kubeconfig]
         if proxy is not None:
-            self._ways.insert(0, kubeconfig_at(place, proxy.port, folder / "kubeconfig"))
+            self._ways.insert(0, kubeconfig_at(place.kubeconfig, proxy.port, folder / "kubeconfig"))
         self.register = Register(folder / "register.db", locks)
         self.killed: dict[int, int] = {}  # pid -> the clock, in ns, just before
         self.troubles: list[str] = []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cluster.processes import free_ports
 from cluster.rest import MERGE_PATCH
+from faults.metering import total
 from tasklock.naming import lease_name
 
 if TYPE_CHECKING:
@@ -89,9 +90,7 @@ class Operator:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric over all series that carry ``labels``."""
-        wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        lines = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE)
-        return sum(float(value) for found, value in lines if all(one in found for one in wanted))
+        return total(self.get("/metrics")[1], name, **labels)
 
     def slowest_reap(self) -> float:
         """Return an upper bound, in seconds, of the time from deadline or evidence to the DELETE's answer."""
